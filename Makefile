@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/actions/render.c
+RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/engine/render.c
 
 .PHONY: train test test-all stress lint docs bench screenshots clean
 
@@ -39,7 +39,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: on Debian, apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.core: $(VENV)/bin/python $(RECIPE)
-	$(INSTALL) -e .
+	$(INSTALL) -e ".[train]"
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core

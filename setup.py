@@ -7,6 +7,6 @@ from setuptools import Extension, setup
 FLAGS = ["/O2", "/fp:fast"] if sys.platform == "win32" else [
     "-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
 
-setup(ext_modules=[Extension("rlenhance.actions._compiled", ["rlenhance/actions/render.c"], optional=True,
+setup(ext_modules=[Extension("rlenhance.engine._compiled", ["rlenhance/engine/render.c"], optional=True,
                              extra_compile_args=FLAGS, py_limited_api=True)],
       options={"bdist_wheel": {"py_limited_api": "cp311"}})

@@ -1,6 +1,6 @@
 """`python -m benchmarks`: measure, print tables, draw charts.
 
-`looks`, `presets`, `failures` and `models` are commands apart.
+`looks`, `presets`, `failures`, `models` and `start` are commands apart.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def main(arguments: Arguments) -> dict[str, Table]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["looks"], ["presets"], ["failures"], ["models"]):
+    if sys.argv[1:2] in (["looks"], ["presets"], ["failures"], ["models"], ["start"]):
         command = import_module(f"benchmarks.{sys.argv[1]}")
         sys.exit(run_cli(command.main, command.Arguments, sys.argv[2:]))
     sys.exit(run_cli(main, Arguments))

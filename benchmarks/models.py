@@ -20,10 +20,11 @@ from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped
 from rlenhance.hub.checkpoint import find_checkpoint
 from rlenhance.hub.info import read_info
-from rlenhance.pipelines.base import COMMANDS
+from rlenhance.hub.torch_network import TorchNetwork
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.upscale import Upscaler
 
 _NOISE = 15  # told to denoisers, in 255ths
@@ -46,6 +47,8 @@ class Arguments:
     """Rounds; all models take turns, and medians count."""
     threads: int = 1
     """Of this process."""
+    torch: bool = False
+    """Beside each, the same model computed by torch."""
 
 
 def main(arguments: Arguments) -> Table:
@@ -59,7 +62,8 @@ def main(arguments: Arguments) -> Table:
                          f"{arguments.threads} and {arguments.side}")
     torch.set_num_threads(arguments.threads)
     names = arguments.models or [model.name for model in shipped.list_models() if model.info.purpose in _MAKERS]
-    table = Table("models", "What models cost", ("model", "command", "megapixels", "CPU s per megapixel", "MB"))
+    table = Table("models", "What models cost", ("model", "command", "megapixels", "CPU s per megapixel",
+                                                  "with torch", "times", "MB"))
     works: dict[str, Callable[[], Any]] = {}
     sides = {}
     for name in names:
@@ -71,9 +75,13 @@ def main(arguments: Arguments) -> Table:
             works[name]()
             if time.process_time() - begun < 10:
                 break
-    for name, seconds in interleaved(works, arguments.repeats, time.process_time).items():
-        million = sides[name] ** 2 / 1e6
-        table.rows.append((name, COMMANDS[_info(name)[1].purpose], million, seconds / million, _megabytes(name)))
+        if arguments.torch:
+            works[f"{name} with torch"] = partial(_maker(name, by_torch=True), _picture(name, sides[name]))
+    seconds = interleaved(works, arguments.repeats, time.process_time)
+    for name in names:
+        million, before = sides[name] ** 2 / 1e6, seconds.get(f"{name} with torch")
+        table.rows.append((name, COMMANDS[_info(name)[1].purpose], million, seconds[name] / million,
+                           before and before / million, before and before / seconds[name], _megabytes(name)))
     print(f"{arguments.threads} thread(s), load {os.getloadavg()[0]:.1f}\n\n{table.markdown()}")
     return table
 
@@ -93,29 +101,27 @@ def _megabytes(name: str) -> float:
     return sum(file.stat().st_size for file in _info(name)[0].glob("*.safetensors")) / 1e6
 
 
-def _maker(name: str) -> Callable[[np.ndarray], object]:
+def _maker(name: str, by_torch: bool = False) -> Callable[[np.ndarray], object]:
     """A model as its command uses it, told all that the command would measure."""
     purpose = _info(name)[1].purpose
     if purpose not in _MAKERS:
         raise UsageError(f"{name}: has no command of its own; name a model to {', '.join(_MAKERS)}")
-    return _MAKERS[purpose](name)
+    pipeline = _MAKERS[purpose](name)
+    if by_torch:
+        pipeline.network = TorchNetwork.load(pipeline.folder)
+    return partial(_complete, pipeline) if purpose == "completion" else pipeline
 
 
-def _completer(name: str) -> Callable[[np.ndarray], object]:
-    completer = Completer(name, device="cpu", texture=0)
-
-    def complete(picture: np.ndarray) -> object:
-        mask = np.zeros(picture.shape[:2], np.uint8)
-        low, high = (round(len(picture) * (0.5 + sign * _HOLE / 2)) for sign in (-1, 1))
-        mask[low:high, low:high] = 255
-        return completer(picture, mask=mask)
-
-    return complete
+def _complete(completer: Completer, picture: np.ndarray) -> object:
+    mask = np.zeros(picture.shape[:2], np.uint8)
+    low, high = (round(len(picture) * (0.5 + sign * _HOLE / 2)) for sign in (-1, 1))
+    mask[low:high, low:high] = 255
+    return completer(picture, mask=mask)
 
 
-_MAKERS: dict[str, Callable[[str], Callable[[np.ndarray], object]]] = {
+_MAKERS: dict[str, Callable[[str], Any]] = {
     "enhance": lambda name: Enhancer(name, device="cpu", denoise=0.0),
     "denoise": lambda name: Denoiser(name, device="cpu", noise=_NOISE),
-    "completion": _completer,
+    "completion": lambda name: Completer(name, device="cpu", texture=0),
     "upscale": lambda name: Upscaler(name, device="cpu"),
 }

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from rlenhance.data import ImageCache
-from rlenhance.data.datasets import sample_path
 from rlenhance.io import write
+from rlenhance.io.samples import sample_path
 
 SIZES = {"1 megapixel": (1200, 800), "12 megapixels": (4240, 2832), "24 megapixels": (6000, 4000)}
 

@@ -17,8 +17,8 @@ import torch
 from benchmarks.scaling import peak
 from benchmarks.table import Table, interleaved
 from rlenhance.actions import apply_action
-from rlenhance.actions import render as sweep
 from rlenhance.core.image import resized_tensor, to_array, to_tensor
+from rlenhance.engine import render as sweep
 from rlenhance.models import GreedyEpisode, PixelPolicy
 from rlenhance.pipelines.denoise import Denoiser
 

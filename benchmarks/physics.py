@@ -18,7 +18,7 @@ from benchmarks.loop_env import LoopEnv
 from benchmarks.table import Table
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import RewardWeights
 
 _ID = "rlenhance/LowLight-v0"

@@ -17,7 +17,7 @@ from benchmarks.loop_learner import LoopA3C
 from benchmarks.table import Table, interleaved
 from envs import PixelEnv
 from rlenhance.data import Batch
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 
 def measure_environment(cases: Sequence[Case], repeats: int) -> Table:

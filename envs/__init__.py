@@ -1,6 +1,13 @@
 """Gymnasium environments in which every pixel is an agent. Importing this package registers them."""
 
-import gymnasium
+from rlenhance.core.installation import install_line
+
+try:
+    import gymnasium
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"environments need {error.name}, of the extra train: {install_line('train')}",
+                              name=error.name) from error
 
 from envs.completion import CompletionEnv
 from envs.curve_oracle import CurveOracleEnv, CurveOracleImageEnv, InvertibleCurveSource
@@ -8,6 +15,7 @@ from envs.denoise import DenoiseEnv
 from envs.image_env import ImageEnv, single_image
 from envs.lowlight import LowLightEnv
 from envs.pixel_env import PixelEnv
+from envs.read import ReadEnv
 from envs.self_enhance import SelfEnhanceEnv
 from envs.toolchain import ToolchainEnv
 from envs.torch_to_numpy import TorchToNumpy, vector_entry_point
@@ -18,16 +26,18 @@ DenoiseImageEnv = single_image(DenoiseEnv)
 CompletionImageEnv = single_image(CompletionEnv)
 SelfEnhanceImageEnv = single_image(SelfEnhanceEnv)
 ToolchainImageEnv = single_image(ToolchainEnv)
+ReadImageEnv = single_image(ReadEnv)
 make_lowlight = vector_entry_point(LowLightEnv)
 make_denoise = vector_entry_point(DenoiseEnv)
 make_completion = vector_entry_point(CompletionEnv)
 make_self_enhance = vector_entry_point(SelfEnhanceEnv)
 make_curve_oracle = vector_entry_point(CurveOracleEnv)
 make_toolchain = vector_entry_point(ToolchainEnv)
+make_read = vector_entry_point(ReadEnv)
 
 _ENTRY_POINTS = {"LowLight": "make_lowlight", "Denoise": "make_denoise", "Completion": "make_completion",
                  "SelfEnhance": "make_self_enhance", "CurveOracle": "make_curve_oracle",
-                 "Toolchain": "make_toolchain"}
+                 "Toolchain": "make_toolchain", "Read": "make_read"}
 
 #: Ids that this package registers.
 ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in _ENTRY_POINTS)
@@ -43,6 +53,6 @@ for _id, _new in {**{name: name for name in ENV_IDS}, **OLD_ENV_IDS}.items():
 __all__ = [
     "ENV_IDS", "OLD_ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
     "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv", "InvertibleCurveSource",
-    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv", "ToolchainEnv",
-    "ToolchainImageEnv", "TorchToNumpy", "Uint8Observation", *_ENTRY_POINTS.values(),
+    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "ReadEnv", "ReadImageEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv",
+    "ToolchainEnv", "ToolchainImageEnv", "TorchToNumpy", "Uint8Observation", *_ENTRY_POINTS.values(),
 ]

@@ -18,6 +18,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
 from rlenhance.hub.checkpoint import load_model
 from rlenhance.ops.inpaint import find_method
+from rlenhance.ops.masked_tensors import on_tensors
 from rlenhance.rewards import Reward, RewardWeights
 
 #: The decrease of the absolute difference at a pixel, and of 1 - SSIM about it.
@@ -158,4 +159,5 @@ def load_prior(name: str) -> Callable[[Tensor, Tensor], Tensor]:
     Raises:
         UsageError: none of that name.
     """
-    return find_method(name) or load_model(name)
+    method = find_method(name)
+    return on_tensors(method) if method else load_model(name)

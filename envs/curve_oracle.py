@@ -19,7 +19,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
 from rlenhance.models.policy import Observation
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights, Transition
 
 #: Reward terms whose cost is zero at the target and nowhere below zero: the episode that meets the target is the best.

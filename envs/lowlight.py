@@ -14,7 +14,7 @@ from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, Sampler, open_dataset, sample_photographs, validate_splits
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
 
 

@@ -91,7 +91,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         self.actions, self.horizon = actions, horizon
         self.reward = replace(reward, every_term=reward.every_term or info_terms == "all")
         self.preferences = preferences or Preferences()
-        self.device = resolve_device(device)
+        self.device = torch.device(resolve_device(device))
         self.render_mode, self.check_nan = render_mode, check_nan
         self.metadata = {**type(self).metadata, "autoreset_mode": modes[0]}
         self._source, self._drawn = source, 0

@@ -217,14 +217,19 @@ class ToolchainEnv(PixelEnv):
         self._cost = cell_costs.mean(dim=(1, 2, 3))
         asked = self.user_targets.get("price", self.price)
         fee = asked * cell_costs
-        gain = self._function_gain(after)
+        gain = self._gain(choice, after)
+        self._earned = gain, fee.mean(dim=(1, 2, 3))
         shared = self.reward.map(earned.terms, (self.actions.regions,) * 2) if earned.terms else torch.zeros_like(fee)
         self._agent_rewards = {scope: shared + gain[:, None, None, None] - fee}
         self._spent = self._spent + self._cost
         self._last_tools = torch.zeros_like(self._last_tools).scatter_(1, choice, 1.0)
         self._chains = [chain if index == self.actions.stop else (*chain, self.actions.tools[index])
                         for chain, index in zip(self._chains, choice.flatten().tolist(), strict=False)]
-        return replace(earned, reward=earned.reward + gain - fee.mean(dim=(1, 2, 3))), following
+        return replace(earned, reward=earned.reward + gain - self._earned[1]), following
+
+    def _gain(self, choice: Tensor, after: Tensor) -> Tensor:
+        """What choices (N, 1, r, r) earn beside the reward terms, without their price: (N,)."""
+        return self._function_gain(after)
 
     def _function_gain(self, after: Tensor) -> Tensor:
         """The rise of a score that is a function, from the present pictures to those `after`: (N,)."""
@@ -291,13 +296,15 @@ class ToolchainEnv(PixelEnv):
         """The results of a tool for some of the pictures; it runs once for equal ones, and not where they are known."""
         images = self._state.image[rows]
         if not self._ids:
-            return self.tools[index].batch(images)
+            plain: Tensor = self.tools[index].batch(images)
+            return plain
         states = [(self._ids[place], self._chains[place]) for place in rows.tolist()]
         first = {state: place for place, state in reversed([*enumerate(states)])}
         ids, chains = zip(*first, strict=True)
         results = self._cache.extend(ids, images[[*first.values()]], chains, [self.tools[index].name] * len(first))
         order = {state: place for place, state in enumerate(first)}
-        return results[[order[state] for state in states]]
+        found: Tensor = results[[order[state] for state in states]]
+        return found
 
     def _extra_info(self, state: State, reward: Tensor) -> dict[str, Any]:
         return {"cost": self._cost, "agent_rewards": self._agent_rewards}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     register_model = MODELS.register
     register_tool = TOOLS.register
 
-# Loaded on first use: the command's help must not wait three seconds for torch.
+# Loaded on first use: the command's help must not wait for NumPy, and most of them do without torch.
 _HOMES = {
     "Batch": ("rlenhance.data", "Batch"),
     "Completer": ("rlenhance.pipelines.complete", "Completer"),
@@ -70,7 +70,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         module, place = _HOMES[name]
-        return attrgetter(place)(import_module(module))
+        try:
+            return attrgetter(place)(import_module(module))
+        except ModuleNotFoundError as error:
+            from rlenhance.core.installation import TRAINING, install_line
+
+            if error.name not in TRAINING:
+                raise
+            raise ModuleNotFoundError(f"rlenhance.{name} needs {error.name}, of the extra train: "
+                                      f"{install_line('train')}", name=error.name) from error
     raise AttributeError(f"module 'rlenhance' has no attribute {name!r}; it offers {', '.join(__all__)}")
 
 

@@ -117,7 +117,7 @@ def test_the_site_opens_from_the_disk_and_is_searched_without_a_network(site):
         page.on("requestfailed", lambda request: failed.append(request.url))
         page.goto(f"file://{site}/index.html")
         page.keyboard.press("s")
-        page.keyboard.type("harmonic_correction")
+        page.keyboard.type("harmonic_fill")
         page.wait_for_selector("a.md-search-result__link[href*='operations']", timeout=60_000)
         browser.close()
     assert failed == [] and [url for url in asked if url.startswith("http")] == []

@@ -48,7 +48,7 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
             require_terms(stored, config.train)
             require_tools(stored, config)
             stored = dataclasses.replace(stored, train=dataclasses.replace(stored.train, progress=True, devices=1))
-            train(task, _parse(kind, given, task.command, stored), unasked=stored)
+            train(task, parse(kind, given, task.command, stored), unasked=stored)
         else:
             train(task, config)
 
@@ -101,17 +101,17 @@ def _terminate(*_: Any) -> NoReturn:
 def _parsed(arguments: Any, words: Sequence[str], module: str) -> Any:
     """The settings of a command, every one of which takes --plugin."""
     kind = with_plugins(arguments)
-    if "--plugin" in _lists(kind):
-        return _parse(kind, words, module)
+    if "--plugin" in lists_of(kind):
+        return parse(kind, words, module)
     hint = Annotated[PluginNames, tyro.conf.arg(help=_PLUGIN_HELP)]
     made = dataclasses.make_dataclass(
         kind.__name__, [("plugin", hint, dataclasses.field(default=(), kw_only=True))], bases=(kind,),
         frozen=kind.__dataclass_params__.frozen, namespace={"__doc__": kind.__doc__})
-    parsed = _parse(made, words, module)
+    parsed = parse(made, words, module)
     return kind(**{part.name: getattr(parsed, part.name) for part in dataclasses.fields(kind)})
 
 
-def _parse(arguments: Any, words: Sequence[str], module: str, default: Any = None) -> Any:
+def parse(arguments: Any, words: Sequence[str], module: str, default: Any = None) -> Any:
     """The configuration that a command line asks for.
 
     Args:
@@ -145,7 +145,7 @@ def gather(arguments: Any, words: Sequence[str]) -> list[str]:
     Example:
         `--reward exposure=4 --seed 1 --reward color=1` -> `--reward exposure=4 color=1 --seed 1`
     """
-    several = set(_lists(arguments))
+    several = set(lists_of(arguments))
     groups: dict[str, list[str]] = {}
     name = ""
     for index, word in enumerate(words):
@@ -160,12 +160,12 @@ def gather(arguments: Any, words: Sequence[str]) -> list[str]:
     return [word for group in groups.values() for word in group]
 
 
-def _lists(arguments: Any, prefix: str = "--") -> Iterator[str]:
+def lists_of(arguments: Any, prefix: str = "--") -> Iterator[str]:
     """The options that take any number of values."""
     for name, hint in hints_of(arguments).items():
         kind, flag = plain_type(hint), f"{prefix}{name.replace('_', '-')}"
         if dataclasses.is_dataclass(kind):
-            yield from _lists(kind, prefix if is_flat(hint) else f"{flag}.")
+            yield from lists_of(kind, prefix if is_flat(hint) else f"{flag}.")
         elif typing.get_origin(kind) is tuple and typing.get_args(kind)[-1] is Ellipsis:
             yield flag
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 import tyro
 
 from agents import LEARNERS
+from experiments.core.loggers import LOGGERS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.core.stored_ranges import check_stored
@@ -101,12 +102,17 @@ class TrainConfig:
     precision: str = "32"
     """32, bf16 or fp16 (mixed; fp16 needs CUDA)."""
     resume: Path | None = None
-    """Go on with this run; all other settings come from its config.json (but --device, --devices, --no-progress, and
-    --updates, --minutes and --patience, which make it longer)."""
+    """Go on with this run; all other settings come from its config.json (but --device, --devices, --logger,
+    --no-progress, and --updates, --minutes and --patience, which make it longer)."""
+    auto_resume: bool = False
+    """Go on with the run of this --name where there is one, and begin it otherwise: for commands that are started
+    again by torchrun or a job queue (docs/howto/several_machines.md)."""
     init: Path | None = None
     """Begin with the weights of this run, or of the shipped model of that name."""
     warm_start: Path | None = None
     """Begin a policy with the backbone of this supervised run."""
+    logger: Annotated[tuple[str, ...], one_of(LOGGERS)] = ("tensorboard",)
+    """Where numbers, samples and settings go beside metrics.csv: one or several (docs/howto/loggers.md)."""
     progress: bool = True
     """Show a progress bar."""
     plugin: PluginNames = ()

@@ -66,6 +66,9 @@ def _processes(devices: int) -> tuple[int, int]:
     local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     if devices not in (1, local):
         raise UsageError(f"--devices {devices}: torchrun has started {local} processes here; leave --devices out")
+    if world % local:
+        raise UsageError(f"{world} processes on machines of which this one has {local}: start as many on each "
+                         f"(--nproc-per-node)")
     return local, world // local
 
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
 from experiments.core.collapse import TrainingWatch
 from experiments.core.distributed import run_follower, sync_initial_state
+from experiments.core.migrate import migrate_state
 from experiments.core.run import Run, going_on
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch
@@ -119,7 +120,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, 
         if begun_before is None:
             state.validate(0, evaluate, sample, {})
         while done < config.updates and not state.out_of_time() and not state.stalled(done) and not interrupted():
-            begun, progress = time.perf_counter(), state.progress(done)
+            begun, cpu, progress = time.perf_counter(), time.process_time(), state.progress(done)
             distributed.broadcast_step(done, progress)
             try:
                 batch = ahead.take(done, last=done + 1 >= config.updates)
@@ -134,7 +135,7 @@ def fit(learner: Learner, batches: Callable[[int], Batch], evaluate: Evaluator, 
                         f"checkpoint is {run.path / 'last'}: lower the learner's optimizer.learning-rate, or the "
                         f"weight of that term"
                     ) from error
-            state.seconds += time.perf_counter() - begun
+            state.count(time.perf_counter() - begun, time.process_time() - cpu, len(batch))
             done += 1
             bar.advance(done, state.seconds)
             state.watch(done, numbers)
@@ -205,8 +206,16 @@ class _RunState:
     def __init__(self, learner: Learner, run: Run, config: Budget):
         self.learner, self.run, self.config = learner, run, config
         self.seconds, self.best_step = 0.0, 0
+        self.cpu_seconds: float | None = 0.0  # None: of a run of a version that did not count them, as `pictures`
+        self.pictures: int | None = 0
         self.best: dict[str, float] = {}
         self._watch = TrainingWatch()
+
+    def count(self, seconds: float, cpu_seconds: float, pictures: int) -> None:
+        """Add what an update took."""
+        self.seconds += seconds
+        self.cpu_seconds = None if self.cpu_seconds is None else self.cpu_seconds + cpu_seconds
+        self.pictures = None if self.pictures is None else self.pictures + pictures
 
     def progress(self, done: int) -> float:
         spent = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0
@@ -230,13 +239,14 @@ class _RunState:
             try:
                 self.learner.network.load_state_dict(load_network(folder).state_dict())
                 self.learner.network.train()
-                self.learner.load_state_dict(training)
+                self.learner.load_state_dict(migrate_state(training, self.learner.trained))
             except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 if isinstance(error, UsageError):
                     raise
                 text = " ".join(repr(error).split())
                 raise UsageError(f"{folder}: its state does not fit the settings of the run ({text:.300})") from error
         self.seconds, self.best_step, self.best = about["seconds"], about["best_step"], about["best"]
+        self.cpu_seconds, self.pictures = about.get("cpu_seconds"), about.get("pictures")
         self.run.truncate_log(about["step"])
         return about["step"]
 
@@ -271,7 +281,8 @@ class _RunState:
 
     def save_last(self, step: int) -> None:
         self.learner.synchronize()
-        about = {"step": step, "seconds": self.seconds, "best_step": self.best_step, "best": self.best}
+        about = {"step": step, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds, "pictures": self.pictures,
+                 "monitor": self.config.monitor, "best_step": self.best_step, "best": self.best}
         self.run.save("last", self.learner.network, about, self.learner.state_dict())
 
 

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import nn
+
 from experiments.core.config import RunConfig, from_json, hints_of, is_flat, plain_type
 from rlenhance.core.errors import UsageError
 
@@ -29,7 +31,18 @@ RENAMED: dict[str, dict[str, str]] = {
     "CompletionCompareConfig": {"rules": "baselines"},
     "PolicyConfig": {"knobs": "controls", "picture_agent": "global_agent"},
     "DenoiseNetworkConfig": {"told_noise": "noise_conditioned", "views": "tta_views"},
-    "DenoiserDataConfig": {"coded": "camera_jpeg"},
+    "RestoreDataConfig": {
+        "crop": "size", "coded": "camera_jpeg", "denoising.noise": "noise_levels",
+        "denoising.uneven": "signal_dependent_prob", "denoising.signal_dependent_prob": "signal_dependent_prob",
+        "denoising.coded": "quantized_prob", "denoising.quantized_prob": "quantized_prob",
+        "denoising.correlated": "correlated_prob", "denoising.correlated_prob": "correlated_prob"},
+    "RestoreLearnerConfigs": {
+        "denoising.average": "ema_decay", "denoising.ema_decay": "ema_decay",
+        "denoising.optimiser.learning_rate": "learning_rate", "denoising.optimizer.learning_rate": "learning_rate",
+        "denoising.optimiser.warmup": "warmup_steps", "denoising.optimizer.warmup_steps": "warmup_steps",
+        "denoising.optimiser.final": "final_lr_ratio", "denoising.optimizer.final_lr_ratio": "final_lr_ratio",
+        "denoising.optimiser.gradient_norm": "max_grad_norm", "denoising.optimizer.max_grad_norm": "max_grad_norm",
+        "denoising.optimizer.orthogonal": "orthogonal"},
     "CompletionTrainConfig": {"validate_on": "val_images"},
     "CompletionNetworkConfig": {"keep": "keep_bias", "smooth": "smooth_weights"},
     "RestoreTrainConfig": {"validate_on": "val_images", "keep_every": "checkpoint_epochs"},
@@ -50,8 +63,6 @@ RENAMED: dict[str, dict[str, str]] = {
                   "preference_share": "preference_sampling_prob", "optimiser": "optimizer"},
     "DirectConfig": {"preference_share": "preference_sampling_prob", "optimiser": "optimizer"},
     "SupervisedConfig": {"average": "ema_decay", "optimiser": "optimizer"},
-    "DenoiserConfig": {"uneven": "signal_dependent_prob", "coded": "quantized_prob", "correlated": "correlated_prob",
-                       "average": "ema_decay", "optimiser": "optimizer"},
     "AutoencoderConfig": {"code": "code_weight", "divergence": "kl_weight", "contrast": "contrastive_weight",
                           "recursion": "self_training_prob", "depth": "max_generation", "kept": "buffer_size",
                           "average": "ema_decay", "optimiser": "optimizer"},
@@ -74,6 +85,11 @@ _PARTS = ("pictures", "paths", "budget", "network", "policy", "learners", "compa
 def renamed_in(kind: type) -> dict[str, str]:
     """Old name -> new name of the settings of a class."""
     return {old: new for base in reversed(kind.__mro__) for old, new in RENAMED.get(base.__name__, {}).items()}
+
+
+def names_of(kind: type, name: str) -> list[str]:
+    """The names that a setting of a class had, the present one last."""
+    return [*(old for old, new in renamed_in(kind).items() if new == name), name]
 
 
 def migrate(kind: type[RunConfig], stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,11 +118,10 @@ def _without_parts(part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _taken(kind: Any, flat: dict[str, Any]) -> dict[str, Any]:
     """The settings of a class, removed from `flat`."""
-    old_names = {new: old for old, new in renamed_in(kind).items()}
     made: dict[str, Any] = {}
     for name, hint in hints_of(kind).items():
-        old = old_names.get(name, name)
-        if old not in flat:
+        old = next((called for called in names_of(kind, name) if called in flat), None)
+        if old is None:
             continue
         value, inner = flat.pop(old), plain_type(hint)
         if dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
@@ -124,8 +139,39 @@ def _admits_none(kind: Any) -> bool:
 def load_config(kind: type[RunConfig], stored: Mapping[str, Any]) -> Any:
     """The configuration that a run's config.json holds, of this version or of an older one."""
     arguments = stored["arguments"]
-    current = arguments if stored.get("format") == FORMAT else migrate(kind, arguments)
+    if isinstance({**arguments, **arguments.get("learners", {})}.get("denoising"), Mapping):
+        current = migrate(kind, denoiser_settings(arguments))
+    else:
+        current = arguments if stored.get("format") == FORMAT else migrate(kind, arguments)
     return from_json(kind, _with_older_defaults(kind, current))
+
+
+def denoiser_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run of the task "denoiser" of versions 0.1 and 0.2, as those of a denoiser of the task
+    "restore" by their names."""
+    flat: dict[str, Any] = {}
+    for name, value in arguments.items():
+        flat |= value if isinstance(value, Mapping) and name != "denoising" else {name: value}
+    folders = flat.pop("data")
+    flat |= {"data": folders[0] if folders else None, "more": folders[1:], "model": "denoiser", "learner": "supervised"}
+    noise = flat.pop("denoising")
+    optimizers = {part: noise[part] for part in ("optimiser", "optimizer") if part in noise}
+    flat |= {f"denoising.{name}": value for name, value in noise.items() if name not in optimizers}
+    return flat | {f"denoising.{part}.{name}": value for part, settings in optimizers.items()
+                   for name, value in settings.items()}
+
+
+def migrate_state(state: Mapping[str, Any], network: nn.Module) -> Mapping[str, Any]:
+    """The state of a learner as this version has it: of versions 0.1 and 0.2 the trained weights of a denoiser are
+    those of its inner network.
+
+    Args:
+        state: of a checkpoint.
+        network: the one that is trained.
+    """
+    trained, names = state.get("trained", {}), set(network.state_dict())
+    inner = {f"network.{name}": value for name, value in trained.items()}
+    return {**state, "trained": inner} if trained and set(trained) != names == set(inner) else state
 
 
 def _with_older_defaults(kind: Any, part: Any) -> Any:
@@ -147,9 +193,8 @@ def old_flags(kind: Any, old: str = "", new: str = "") -> Iterator[tuple[str, st
         kind: its class.
         old, new: how the options of this part begin.
     """
-    old_names = {now: before for before, now in renamed_in(kind).items()}
     for name, hint in hints_of(kind).items():
-        for called in dict.fromkeys((name, old_names.get(name, name))):
+        for called in names_of(kind, name):
             inner, flags = plain_type(hint), (f"{old}{_flag(called)}", f"{new}{_flag(name)}")
             if dataclasses.is_dataclass(inner):
                 yield from old_flags(inner, old, new) if is_flat(hint) else old_flags(inner, *(f"{f}." for f in flags))

@@ -1,4 +1,4 @@
-"""A run on disk: config.json, metrics.csv, curves.png, samples/, tensorboard/, best/ and last/."""
+"""A run on disk: config.json, metrics.csv, curves.png, samples/, what its loggers write, best/ and last/."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ from typing import Any
 
 from torch import Tensor
 
+from experiments.core.loggers import LOGGERS, Logger
 from experiments.core.run_lock import LOCK
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.core.json_files import read_object
 from rlenhance.core.scalars import current_name
-from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint, weight_shapes
+from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.hub.info import TRAINING
 from rlenhance.hub.spec import WithinWeights
+from rlenhance.hub.weight_files import weight_shapes
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 
 KIND = "rlenhance run"
-_PACKAGES = ("rlenhance", "torch", "numpy", "gymnasium", "lightning-fabric", "opencv-python", "pillow", "scikit-image")
+_PACKAGES = ("rlenhance", "torch", "numpy", "gymnasium", "lightning-fabric", "opencv-python",
+             "opencv-python-headless", "pillow", "scikit-image")
 
 
 def versions() -> dict[str, str]:
@@ -52,7 +55,21 @@ class Run:
         self.path = path
         self._rows: list[dict[str, Any]] = []
         self._columns: list[str] = ["step"]
-        self._board: Any = None
+        self._names: Sequence[str] = ("tensorboard",)
+        self._settings: Mapping[str, Any] = {}
+        self._listeners: Sequence[Logger] = ()
+        self._loggers: list[Logger] | None = None
+
+    def use_loggers(self, names: Sequence[str], settings: Mapping[str, Any],
+                    listeners: Sequence[Logger] = ()) -> None:
+        """Choose where the numbers go beside metrics.csv, before the first of them; TensorBoard alone otherwise.
+
+        Args:
+            names: of `experiments.core.loggers.LOGGERS`.
+            settings: of the run, for the stores that show them beside the numbers.
+            listeners: more of them, made by the caller.
+        """
+        self._names, self._settings, self._listeners = names, settings, listeners
 
     @classmethod
     def create(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
@@ -140,7 +157,7 @@ class Run:
         self._rewrite()
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """A row of metrics.csv, and the same to TensorBoard."""
+        """A row of metrics.csv, and the same to the loggers."""
         row = {"step": step, **numbers}
         self._rows.append(row)
         fresh = [name for name in row if name not in self._columns]
@@ -150,8 +167,8 @@ class Run:
         else:
             with (self.path / "metrics.csv").open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(_written(row))
-        for name, value in numbers.items():
-            self.writer.add_scalar(name, value, step)
+        for logger in self.loggers:
+            logger.log(step, numbers)
 
     def _rewrite(self) -> None:
         text = io.StringIO()
@@ -166,24 +183,25 @@ class Run:
         return self._rows
 
     @property
-    def writer(self) -> Any:
-        """The TensorBoard writer."""
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter  # here: slow to import
-
+    def loggers(self) -> list[Logger]:
+        """The loggers, made at the first row."""
+        if self._loggers is None:
             last = self._rows[-1]["step"] if self._rows else None
-            self._board = SummaryWriter(str(self.path / "tensorboard"), purge_step=last)
-        return self._board
+            made = [LOGGERS[name](self.path, self._settings, last) for name in self._names]
+            self._loggers = [*made, *self._listeners]
+        return self._loggers
 
     def log_image(self, name: str, image: Tensor, step: int) -> None:
-        """A sample picture (1, 3, H, W): samples/NAME-STEP.png, and TensorBoard."""
+        """A sample picture (1, 3, H, W): samples/NAME-STEP.png, and the loggers."""
         array = to_array(image)
         write(array, self.path / "samples" / f"{name}-{step:06d}.png")
-        self.writer.add_image(name, array, step, dataformats="HWC")
+        for logger in self.loggers:
+            logger.log_image(name, array, step)
 
     def log_histogram(self, name: str, values: Tensor, step: int) -> None:
-        """A histogram for TensorBoard."""
-        self.writer.add_histogram(name, values.detach().float().cpu().numpy(), step)
+        """A histogram for the loggers."""
+        for logger in self.loggers:
+            logger.log_histogram(name, values.detach().float().cpu().numpy(), step)
 
     def save(self, which: str, network: Any, about: Mapping[str, Any],
              training: Mapping[str, Any] | None = None) -> None:
@@ -231,10 +249,10 @@ class Run:
         return path
 
     def close(self) -> None:
-        """Flush what TensorBoard holds."""
-        if self._board is not None:
-            self._board.close()
-            self._board = None
+        """Have the loggers write what they hold; may be called again."""
+        loggers, self._loggers = self._loggers or (), None
+        for logger in loggers:
+            logger.close()
 
 
 def state_bound(path: Path) -> AbstractContextManager[Any]:

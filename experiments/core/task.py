@@ -62,6 +62,7 @@ class Task(ABC, Generic[C, D]):
 
     Attributes:
         name: in config.json and in messages.
+        former_names: of tasks whose runs go on as runs of this one, see `experiments.core.migrate`.
         command: the module that trains it, as it is typed.
         env_id: the environment in the registry of Gymnasium that its agents act in; None where nothing acts.
         Config: the class of its configuration.
@@ -71,6 +72,7 @@ class Task(ABC, Generic[C, D]):
     """
 
     name: ClassVar[str]
+    former_names: ClassVar[tuple[str, ...]] = ()
     command: ClassVar[str]
     env_id: ClassVar[str | None] = None
     Config: type[C]

@@ -6,15 +6,17 @@ import shlex
 import sys
 import sysconfig
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from agents import LEARNERS, distributed
-from experiments.core.config import TrainConfig, anchored, differing, option_names, replaced
+from experiments.core.config import TrainConfig, anchored, differing, leaves, option_names, replaced
 from experiments.core.distributed import launch
 from experiments.core.fit import FitResult
+from experiments.core.loggers import Logger, check_loggers
 from experiments.core.migrate import FORMAT, load_config
 from experiments.core.plugins import (
     load_plugins,
@@ -28,12 +30,15 @@ from experiments.core.plugins import (
 from experiments.core.run import Run, state_bound
 from experiments.core.run_lock import run_lock
 from experiments.core.task import Session, Task
+from experiments.core.training_report import read_report
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import naming
 from rlenhance.core.plugins import module_name
+from rlenhance.hub.export import export_checkpoint
+from rlenhance.io.files import write_atomically
 
 #: Settings that may be chosen anew whenever a run goes on, beside those that make it longer.
-_OF_A_CALL = ("resume", "progress", "device", "devices", "plugin")
+_OF_A_CALL = ("resume", "auto_resume", "progress", "device", "devices", "plugin", "logger")
 
 
 @dataclass
@@ -51,42 +56,48 @@ class TrainResult:
     scores: dict[str, dict[str, float]]
 
 
-def train(task: Task[Any, Any], config: Any, unasked: Any = None) -> TrainResult:
+def train(task: Task[Any, Any], config: Any, unasked: Any = None, listeners: Sequence[Logger] = ()) -> TrainResult:
     """Train, and print the result.
 
-    With `config.train.resume` the settings are those of that run. Only those of this call (device, devices, progress)
-    and those that make the run longer (updates, minutes, patience) may be others; any other that was asked for is
-    refused.
+    With `config.train.resume` the settings are those of that run. Only those of this call (device, devices, progress,
+    logger) and those that make the run longer (updates, minutes, patience) may be others; any other that was asked
+    for is refused.
 
     Args:
         task: what is learned.
         config: of the task's class `Config`.
         unasked: beside `resume`, what `config` is where nothing is asked for; None: the defaults.
+        listeners: loggers of this call, beside those of the settings.
 
     Raises:
         UsageError: settings or pictures that cannot be used; a run that cannot go on with them.
         KeyboardInterrupt: after Ctrl-C or SIGTERM (`Terminated`); the run was saved and can go on.
     """
     with ExitStack() as held:
-        return _train(task, config, unasked, held)
+        return _train(task, config, unasked, listeners, held)
 
 
-def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> TrainResult:
+def _train(task: Task[Any, Any], config: Any, unasked: Any, listeners: Sequence[Logger],
+           held: ExitStack) -> TrainResult:
     """See `train`; the lock on the run folder is held until `held` closes."""
     run, stored = Run(Path()), dict[str, Any]()
-    if config.train.resume:
-        run, stored = open_run(task, config.train.resume)
+    again = begun_before(config.train)
+    if again or config.train.resume:
+        run, stored = open_run(task, again or config.train.resume)
         load_plugins_of(stored, config.train.plugin)
         kind = with_plugins(task.Config)
         known = load_settings(kind, run.path, stored)
         if unasked is None:
             require_terms(known, config.train)
             require_tools(known, config)
+        if again:  # the whole command is given again, and has to be that of the run
+            config, unasked = replaced(anchored(task.adopted(config)), {"train.resume": again}), known
         config = resumed(config, known, unasked or kind())
     else:
         load_plugins(config.train.plugin)
         config = task.adopted(config)
     task.check(config, stored)
+    check_loggers(config.train.logger)
     data = task.dataset(config)
     if stored and stored["data"].get("digest") != data.digest():
         raise UsageError(f"{run.path}: the pictures in {data.splits.source} are not those the run began with; "
@@ -103,7 +114,7 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> 
     if not leads:
         run = Run(Path())
     elif stored:
-        _write_longer(run, stored, config)
+        _write_longer(run, {**stored, "task": task.name}, config)
     else:
         name = config.train.name or f"{task.default_name(config)}-{time.strftime('%Y%m%d-%H%M%S')}"
         Run.check_free(config.train.out / name)
@@ -113,6 +124,8 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> 
                 "source": data.splits.source, "digest": data.digest(), "skipped": data.skipped},
             "plugins": [plugin.record() for plugin in plugins], **task.facts(config), **model})
     if leads:
+        run.use_loggers(config.train.logger, dict(leaves(anchored(config))), listeners)
+        held.callback(run.close)
         lines = [task.headline(config, data), *(f"plugin {plugin} from {plugin.file}" for plugin in plugins)]
         print("\n".join([*lines, f"run folder {run.path}"]), flush=True)
     launch(fabric)
@@ -120,6 +133,7 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> 
     fitted = task.fit(session)
     if not leads:
         return TrainResult(run.path, fitted, {})
+    told = _write_report(run)
     if fitted.interrupted:
         run.close()
         named = "".join(f" --{option.replace('_', '-')} {shlex.join(sources)}" for option in ("plugin", "reward_term")
@@ -131,14 +145,50 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, held: ExitStack) -> 
         print(f"\n{task.monitor(config)} has not improved for {task.patience(config)} validations: stopped at update "
               f"{fitted.updates} (--patience)")
     scores = task.report(session, fitted)
+    if told:
+        print(told)
+    _export_best(run.path / "best")
     run.close()
     return TrainResult(run.path, fitted, scores)
+
+
+def _export_best(folder: Path) -> None:
+    """The graphs of the best network beside its weights, for use without torch. What hinders that is said alone."""
+    if not folder.is_dir():
+        return
+    try:
+        export_checkpoint(folder)
+    except (UsageError, RuntimeError, ValueError, TypeError, OSError) as error:
+        print(f"{folder}: not written for use without torch ({' '.join(str(error).split()):.300})")
+
+
+def _write_report(run: Run) -> str:
+    """Write report.md; the line that is printed of it, empty where a run has no validation of its own."""
+    if not (run.path / "last").exists():
+        return ""
+    report = read_report(run.path)
+    write_atomically(run.path / "report.md", "\n".join([*report.lines(), ""]).encode())
+    return f"{report.budget} (report.md)\nplateau {report.plateau}"
+
+
+def begun_before(train: TrainConfig) -> Path | None:
+    """The folder of the run that `auto_resume` goes on with; None where there is none, and the command begins it.
+
+    Raises:
+        UsageError: the run has no name by which it could be found.
+    """
+    if not train.auto_resume or train.resume:
+        return None
+    if not train.name:
+        raise UsageError("--auto-resume finds the run by its name: give it one with --name")
+    folder = train.out / train.name
+    return folder if (folder / "config.json").is_file() else None
 
 
 def open_run(task: Task[Any, Any], path: Path) -> tuple[Run, dict[str, Any]]:
     """A run of a task, and its config.json."""
     run, stored = Run.open(path)
-    if stored.get("task", task.name) != task.name:
+    if stored.get("task", task.name) not in (task.name, *task.former_names):
         raise UsageError(f"{path}: a run of the task {stored['task']}, not of {task.name}; resume it with the command "
                          f"that began it")
     return run, stored
@@ -184,10 +234,11 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
     changes = {path: getattr(given.train, path.partition(".")[2]) for path in asked & extends}
     if set(changes) - {"train.updates", "train.patience"} and "train.updates" not in changes:
         changes["train.updates"] = None  # time, or epochs, are the limit
-    for name in ("progress", "devices", "resume"):
+    for name in ("progress", "devices", "resume", "auto_resume"):
         changes[f"train.{name}"] = getattr(given.train, name)
-    if "train.device" in asked:
-        changes["train.device"] = given.train.device
+    for name in ("device", "logger"):
+        if f"train.{name}" in asked:
+            changes[f"train.{name}"] = getattr(given.train, name)
     if "train.plugin" in asked:  # those that lie elsewhere now
         moved = set(map(module_name, given.train.plugin))
         changes["train.plugin"] = (*(source for source in stored.train.plugin if module_name(source) not in moved),

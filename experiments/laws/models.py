@@ -11,7 +11,7 @@ from torch import Tensor
 
 from experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS, build_model
+from rlenhance.models import MODELS, ReadPolicy, build_model
 
 _KIND = "model"
 #: Arguments of networks that are made of parts.
@@ -44,7 +44,10 @@ def keeps_size(name: str, **config: Any) -> bool:
 def use(model: Any, image: Tensor) -> Tensor:
     """A model's result; one that fills holes gets a hole, and one that plans an observation."""
     if model.purpose == "restore":
-        scores: Tensor = model({"image": image})
+        seen = {"image": image}
+        if isinstance(model, ReadPolicy):  # which sees numbers and not the picture
+            seen["spectrum"] = image.mean(dim=(1, 2, 3))[:, None].expand(-1, len(model.center))
+        scores: Tensor = model(seen)
         return scores
     if model.purpose != "completion":
         result: Tensor = model(image)

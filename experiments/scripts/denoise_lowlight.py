@@ -144,7 +144,7 @@ def _stopped_clean(level: float, denoiser: Denoiser, picture: np.ndarray) -> np.
 
 def evenly(denoiser: Denoiser, picture: np.ndarray) -> np.ndarray:
     """Denoised by one number for the whole picture: what can be done without the curve's derivative."""
-    return denoiser.clean(picture, torch.full((1, 1, 1, 1), estimate_sigma(picture)), camera_jpeg=True)
+    return denoiser.clean(picture, np.full((1, 1, 1, 1), estimate_sigma(picture), np.float32), camera_jpeg=True)
 
 
 def score_pairs(ways: Mapping[str, Way], pictures: Sequence[Any], sensor: Darken | None) -> dict[str, dict[str, float]]:

@@ -22,7 +22,7 @@ from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.image import to_array
 from rlenhance.data import Example, ImageCache, load_split, open_dataset
 from rlenhance.data.examples import evenly_spread
 from rlenhance.io.files import write_atomically
@@ -142,7 +142,7 @@ def _absolute(model: Enhancer, names: Sequence[str], found: Regression, edited: 
 
 def _level(model: Enhancer, edited: Sequence[np.ndarray]) -> dict[str, float]:
     """What `--match-style` takes from edits, the mean of them."""
-    levels = [measure(to_tensor(picture))["exposure_level"] for picture in edited]
+    levels = [measure(picture)["exposure_level"] for picture in edited]
     return clamp_to_ranges({"exposure_level": float(np.mean(levels))}, model.preference_ranges)[0]
 
 

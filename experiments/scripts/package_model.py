@@ -18,9 +18,10 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, load_split, sample_photographs
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
+from rlenhance.hub.export import can_export, export_checkpoint
 from rlenhance.io.files import write_atomically
 from rlenhance.models import ImageNetwork, Policy, build_model
-from rlenhance.pipelines.base import COMMANDS
+from rlenhance.pipelines.model_choice import COMMANDS
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,14 @@ def main(arguments: Arguments) -> Path:
     try:
         about = {**(read_config(source).get("about") or {}), **facts(network)}
         save_checkpoint(beside, network.half() if arguments.half else network, about)
+        exports = export_checkpoint(beside) if can_export() else []
         shutil.copyfile(arguments.card, beside / weights.CARD)
         size = sum(path.stat().st_size for path in beside.iterdir())
         if size > weights.LARGEST:
             raise UsageError(f"{source}: {size:,} bytes with its card, and a shipped model has at most "
                              f"{weights.LARGEST:,}: ship a smaller one")
-        sums |= {f"{name}/{file}": weights.sha256(beside / file) for file in (weights.MODEL, weights.CONFIG)}
+        sums |= {f"{name}/{file}": weights.sha256(beside / file)
+                 for file in (weights.MODEL, weights.CONFIG, *(path.name for path in exports))}
         os.replace(beside, place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

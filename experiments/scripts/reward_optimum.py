@@ -32,7 +32,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import resize
 from rlenhance.data import Batch
 from rlenhance.models import GreedyEpisode
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 _RATE, _DECAY, _HEAD_START = 0.08, 0.97, 0.3  # of Adam; share of the iterations in which the picture's agents are alone

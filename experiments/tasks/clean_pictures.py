@@ -29,13 +29,14 @@ class CleanPictures(Dataset):
     train: Sequence[Example]
 
 
-def load_clean(folders: Sequence[Path], max_side: int = 0) -> CleanPictures:
+def load_clean(folders: Sequence[Path], max_side: int = 0, on_bad_image: str = "stop") -> CleanPictures:
     """Open and scan good pictures, or the references of pairs, split by a hash of their names or by scene, without
     near-duplicates; without folders the bundled photographs.
 
     Args:
         folders: each counts alike in training.
         max_side: reduce pictures to this longer side; 0: as they are.
+        on_bad_image: see `validate_splits`.
 
     Raises:
         UsageError: a negative side, or a folder that cannot be used.
@@ -44,7 +45,7 @@ def load_clean(folders: Sequence[Path], max_side: int = 0) -> CleanPictures:
         raise UsageError(f"--max-side must not be negative; got {max_side}")
     cache = ImageCache(max_side=max_side or None)
     parts = [open_clean(folder) for folder in folders] or [open_clean(None)]
-    splits, skipped = validate_splits(join_splits(parts), cache)
+    splits, skipped = validate_splits(join_splits(parts), cache, on_bad_image)
     splits, about = without_near_duplicates(splits, cache) if folders else (splits, "")
     left = set(splits.train)
     own = [part for part in ([e for e in part.train if e in left] for part in parts) if part]

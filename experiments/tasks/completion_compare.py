@@ -26,6 +26,7 @@ from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center
 from rlenhance.metrics.full_reference import masked_psnr, ssim
 from rlenhance.models import GreedyEpisode
 from rlenhance.ops.inpaint import INPAINT_METHODS
+from rlenhance.ops.masked_tensors import on_tensors
 from rlenhance.ops.patchmatch import patchmatch_fill
 from rlenhance.pipelines.complete import GUIDE_DETAIL, SHIPPED
 
@@ -90,7 +91,8 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
             " drawn" * self.config.drawn)
 
     def baselines(self, condition: str) -> Mapping[str, Baseline]:
-        fills = {name: Baseline(name, partial(_fill, guided_fill if name == _GUIDED else INPAINT_METHODS[name]))
+        fills = {name: Baseline(name, partial(_fill, guided_fill if name == _GUIDED else
+                                         on_tensors(INPAINT_METHODS[name])))
                  for name in self.config.baselines}
         return {_ORIGINAL: Baseline(_ORIGINAL, _target, uses_target=True), **fills} if self.referenced else fills
 
@@ -164,8 +166,7 @@ def guided_fill(image: Tensor, mask: Tensor) -> Tensor:
     """Patches along what the shipped network fills in, as `rlenhance complete` lays them: (N, 3, H, W)."""
     network = _completer()
     detail = GUIDE_DETAIL * max(1.0, min(image.shape[-2:]) / network.train_size)
-    return torch.cat([patchmatch_fill(guide, hole, guide_detail=detail) for guide, hole in
-                      zip(network(image, mask)[:, None], mask[:, None], strict=True)])
+    return on_tensors(partial(patchmatch_fill, guide_detail=detail))(network(image, mask), mask)
 
 
 def _fill(method: Any, batch: Batch) -> Tensor:

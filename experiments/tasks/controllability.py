@@ -14,7 +14,8 @@ from experiments.core.collapse import distance_to_single_curve
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
 from rlenhance.data import Batch, ImageCache
-from rlenhance.data.datasets import SAMPLE_ROLES, sample_path
+from rlenhance.data.datasets import SAMPLE_ROLES
+from rlenhance.io.samples import sample_path
 from rlenhance.metrics.full_reference import (
     evenness,
     highlight_protection,

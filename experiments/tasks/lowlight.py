@@ -52,7 +52,7 @@ from rlenhance.models import (
     Restorer,
     warm_start,
 )
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
 from rlenhance.rewards.custom import registered_sources
 

@@ -32,7 +32,7 @@ from rlenhance.core.visualize import grid
 from rlenhance.data import Batch, evenly_spread
 from rlenhance.hub.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.io import write
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 _UNFITTED = ("input", "CLAHE (L, limit 2)")  # baselines that choose nothing

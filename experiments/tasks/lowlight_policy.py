@@ -13,7 +13,7 @@ from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.models import MODELS, PixelPolicy
 from rlenhance.nn.backbones import BACKBONES
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import RewardWeights
 
 #: Levels that a policy without `controls` is trained to obey.

@@ -20,7 +20,8 @@ from rlenhance.data import ImageCache, MixedDamage, SimulatedCamera, as_jpeg, op
 from rlenhance.data.examples import evenly_spread
 from rlenhance.data.mixed_damage import DAMAGES
 from rlenhance.metrics.full_reference import psnr
-from rlenhance.pipelines.restore import Budget, PhotoRestorer, apply_tool
+from rlenhance.pipelines.restore import PhotoRestorer, apply_tool
+from rlenhance.pipelines.tool_choice import Budget
 from rlenhance.tools import Tool, registered_tool
 
 #: Lowest and highest degree of each damage by kind of photograph; "wide" is that of `MixedDamage`, "good JPEG" has a
@@ -192,7 +193,7 @@ def main(config: Config) -> dict[str, dict[str, dict[str, float]]]:
     restorer = PhotoRestorer(config.model)
     table: dict[str, dict[str, dict[str, float]]] = {}
     ways = {name: make_way(name, config, restorer) for name in config.ways if name not in ("fixed", "oracle")}
-    tools = [registered_tool(each) for each in restorer.model.tools]
+    tools = [registered_tool(each) for each in restorer.network.tools]
     for kind in config.kinds:
         pairs = pairs_of(config, kind, config.part)
         before = [gain(pair.image, pair.clean) for pair in pairs]

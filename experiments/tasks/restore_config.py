@@ -12,121 +12,28 @@ from typing import Annotated, Any
 import tyro
 
 from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
+from experiments.tasks.restore_recipes import (
+    DEFAULTS,
+    DENOISING,
+    LOSS_TERMS,
+    PUBLISHED,
+    READ_BY,
+    RESTORING,
+    SHAPE_ARGUMENTS,
+    SHAPES_OF_0_2,
+    RecipeDefaults,
+)
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data import Splits
 from rlenhance.data.completion import MASKS
 from rlenhance.models import MODELS
 from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
-
-LOSS_TERMS = ("l1", "mse", "ssim", "psnr")
-
-
-@dataclass(frozen=True)
-class RecipeDefaults:
-    """The settings with which a network was published, or that serve it best, where none are asked for.
-
-    Attributes:
-        size: side of the pictures in pixels (of the small ones, where a network enlarges).
-        epochs, batch_size, learning_rate: of the training.
-        loss: weights of the loss's terms, see `SupervisedConfig`.
-        ssim_radius, ema_decay: see `SupervisedConfig`.
-        final_lr_ratio, warmup_steps, max_grad_norm: see `OptimizerConfig`.
-        monitor: the validation score that chooses best/.
-        ssim_padding, over_hole: see `SupervisedConfig`.
-        masks: of pairs, see `CompletionSampler`; where there are none, holes are drawn.
-        varied: whether parts of pictures are taken and mirrored.
-        checkpoint_epochs: epochs between checkpoints that are kept.
-        orthogonal: see `OptimizerConfig`.
-    """
-
-    size: int
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    loss: Mapping[str, float]
-    ssim_radius: int = 5
-    ema_decay: float = 0.0
-    final_lr_ratio: float = 1.0
-    warmup_steps: int = 100
-    max_grad_norm: float = 1.0
-    monitor: str = "val/psnr"
-    ssim_padding: str = "reflect"
-    over_hole: bool = True
-    masks: str = "drawn"
-    varied: bool = True
-    checkpoint_epochs: int = 0
-    orthogonal: bool = False
-
-
-#: Networks that `restore_train` trains.
-DEFAULTS = {
-    "gated_pixelrnn": RecipeDefaults(128, 200, 4, 1e-4, {"l1": 0.8, "ssim": 0.2}, ssim_radius=3),
-    "convlstm_autoencoder": RecipeDefaults(256, 20, 16, 1e-3, {"mse": 0.8, "ssim": 0.2}),
-    "prior": RecipeDefaults(128, 400, 16, 1e-3, {"psnr": 1.0}, ema_decay=0.998, final_lr_ratio=0.02),
-    "combined": RecipeDefaults(48, 200, 16, 1e-4, {"mse": 1.0}, ema_decay=0.999, final_lr_ratio=0.1),
-    "enlarger": RecipeDefaults(32, 200, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.02),
-}
-
-
-@dataclass(frozen=True)
-class PaperForm:
-    """A network and its training as they were published.
-
-    Attributes:
-        arguments: of the network, where they differ from ours.
-        recipe: of its training.
-    """
-
-    arguments: Mapping[str, Any]
-    recipe: RecipeDefaults
-
-
-def plain_adam(own: RecipeDefaults, **others: Any) -> RecipeDefaults:
-    """The same with Adam at a constant rate: no warm-up, no decay, no clipping, no running mean of the weights.
-
-    Args:
-        own: of the network.
-        others: further settings that differ.
-    """
-    return replace(own, ema_decay=0.0, final_lr_ratio=1.0, warmup_steps=0, max_grad_norm=0.0, **others)
-
-
-_WHOLE_PAIRS: dict[str, Any] = {"over_hole": False, "masks": "given", "varied": False}
-#: The networks that have a published form.
-PUBLISHED = {
-    "gated_pixelrnn": PaperForm(
-        {"dilations": (1, 1, 1), "batch_norm": True},
-        plain_adam(DEFAULTS["gated_pixelrnn"], ssim_padding="zeros", **_WHOLE_PAIRS, checkpoint_epochs=1)),
-    "convlstm_autoencoder": PaperForm(  # piq's SSIM, which that project takes, leaves the border out
-        {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False, "whole_output": True},
-        plain_adam(DEFAULTS["convlstm_autoencoder"], ssim_padding="none", **_WHOLE_PAIRS)),
-    "combined": PaperForm({"paper_form": True}, plain_adam(DEFAULTS["combined"], monitor="val/loss")),
-    "enlarger": PaperForm(
-        {"paper_form": True}, plain_adam(DEFAULTS["enlarger"], loss={"mse": 1.0}, monitor="val/loss")),
-}
-#: The shapes that `paper_config` gave in version 0.2, with our training; runs of 0.2 go on with them.
-SHAPES_OF_0_2: dict[str, dict[str, Any]] = {
-    "gated_pixelrnn": {"dilations": (1, 1, 1)},
-    "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
-}
-#: The networks that need no hole: they clean, or enlarge.
-RESTORING = ("combined", "enlarger")
-#: Settings that some networks alone read: path with dots -> those networks.
-READ_BY = {
-    **dict.fromkeys(("data.holes", "data.masks", "data.mask_threshold"),
-                    ("gated_pixelrnn", "convlstm_autoencoder", "prior")),
-    **dict.fromkeys(("data.blur", "data.noise", "data.sharp", "network.scale"), ("combined", "enlarger")),
-    "network.exposure": ("combined",),
-}
-#: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
-SHAPE_ARGUMENTS = {"gated_pixelrnn": ("width", None), "convlstm_autoencoder": ("widths", None),
-                   "prior": ("widths", "blocks"), "combined": ("generator_width", "blocks"),
-                   "enlarger": ("width", "blocks")}
+from rlenhance.ops.noise_estimation import NOISE_FLOOR
 
 
 def _of_each(setting: str) -> str:
     """A setting of every network, as help shows it."""
-    values = {name: getattr(own, setting) for name, own in DEFAULTS.items()}
+    values = {name: getattr(own, setting) for name, own in DEFAULTS.items() if setting != "epochs" or own.epochs}
     return ", ".join(f"{name} " + (" ".join(f"{term}={weight:g}" for term, weight in value.items())
                                    if isinstance(value, Mapping) else f"{value:g}") for name, value in values.items())
 
@@ -152,7 +59,7 @@ class RestoreTrainConfig(TrainConfig):
     """Of the run folder."""
     out: Path = Path("runs/restore")
     """Where run folders are made."""
-    updates: Annotated[int | None, default_is("as --epochs and --minutes say", "INT")] = None
+    updates: Annotated[int | None, default_is("as --epochs and --minutes say; denoiser 2000", "INT")] = None
     """Steps, in the place of epochs; beside --resume, how many the run is to have in all."""
     minutes: float = 0.0
     """Stop after this much training time, validation left out, whatever the epochs."""
@@ -160,11 +67,13 @@ class RestoreTrainConfig(TrainConfig):
     """Times that every picture is seen; beside --resume, how many the run is to have in all."""
     batch_size: Annotated[int, default_is(_of_each("batch_size"))] = 0
     """Pictures per update."""
-    eval_interval: Annotated[int, default_is("an epoch")] = 0
+    eval_interval: Annotated[int, default_is("an epoch; denoiser 500")] = 0
     """Updates between validations, each of which saves last/."""
-    monitor: Annotated[str | None, default_is("val/psnr; val/loss to clean or enlarge as published", "SCORE")] = None
-    """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest."""
-    val_images: int = 48
+    monitor: Annotated[str | None, default_is("val/psnr; val/loss to clean or enlarge as published; val/psnr/camera "
+                                                  "with --camera-jpeg", "SCORE")] = None
+    """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest; of the denoiser
+    val/psnr, or that of one kind of noise (val/psnr/sigma15, sigma25, sigma50, camera)."""
+    val_images: Annotated[int | None, default_is("48; denoiser 16", "INT")] = None
     """Validation pictures."""
     checkpoint_epochs: Annotated[int | None, default_is("0; 1 for gated_pixelrnn with --paper-config", "INT")] = None
     """Epochs between checkpoints that are kept in checkpoints/ (0: best/ and last/ alone)."""
@@ -178,7 +87,8 @@ class RestoreDataConfig:
 
     data: Path | None = None
     """Filling: original_images/ beside occluded_images/, or a folder of good pictures. combined: pairs (train/train and
-    train/gt, low/ and high/, ...), or a folder of good pictures, which are shrunk. Without: the bundled photographs."""
+    train/gt, low/ and high/, ...), or a folder of good pictures, which are shrunk. denoiser: good pictures, or pairs,
+    whose references are taken. Without: the bundled photographs."""
     size: Annotated[int, default_is(_of_each("size"))] = 0
     """Side of the pictures in pixels (of the small ones, where a network enlarges)."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "squares"
@@ -194,7 +104,27 @@ class RestoreDataConfig:
     sharp: float = 0.0
     """combined, enlarger, good pictures: share of draws without blur and noise, reduced by bicubic interpolation."""
     more: tuple[Path, ...] = ()
-    """Further folders of good pictures; every picture counts alike. Filling: only their training splits are taken."""
+    """Further folders of good pictures; every picture counts alike. Filling: only their training splits are taken.
+    denoiser: every folder counts alike."""
+    noise_levels: tuple[float, float] = (0.0, 75.0)
+    """denoiser: the deviations that are drawn, lowest and highest, in 255ths."""
+    signal_dependent_prob: float = 0.25
+    """denoiser: share of the crops whose noise grows with the light, as a sensor's does."""
+    quantized_prob: float = 0.0
+    """denoiser: share of the crops that are clipped and rounded to 8 bits."""
+    correlated_prob: float = 0.0
+    """denoiser: share of the crops whose noise is slightly blurred, as a camera's processing leaves it."""
+    camera_jpeg: float = 0.0
+    """denoiser: share of the updates on brightened dark photographs, smoothed and coded as a camera does; the best
+    weights are then those that are best on them."""
+    camera: float = 0.0
+    """denoiser: of those photographs that are made, the share that a simulated camera takes and processes
+    (`rlenhance.data.SimulatedCamera`)."""
+    pairs: Path | None = None
+    """denoiser: a folder of pairs; of those photographs, three in ten are its real dark frames beside their
+    references."""
+    max_side: int = 0
+    """denoiser: reduce pictures to this longer side first (0: as they are); takes the traces of JPEG away."""
     on_bad_image: str = "stop"
     """stop names every bad file and ends; skip leaves them out."""
 
@@ -204,20 +134,27 @@ class RestoreNetworkConfig:
     """Which network."""
 
     model: Annotated[tyro.conf.Positional[str], one_of(DEFAULTS)] = ""
-    """gated_pixelrnn, convlstm_autoencoder and prior fill holes; combined restores and enlarges, enlarger enlarges."""
+    """gated_pixelrnn, convlstm_autoencoder and prior fill holes; combined restores and enlarges, enlarger enlarges;
+    denoiser takes noise away."""
     paper_config: bool = False
     """Network and training as they were published: plain Adam, without warm-up, decay, clipping and running mean.
     Options given beside it hold."""
     paper_training: tyro.conf.Suppress[bool] = True
     """Whether `paper_config` means the training too; in runs of version 0.2 it meant the shape alone."""
     widths: Annotated[tuple[int, ...], default_is(_shape_of_each(0))] = ()
-    """Channels: of each level (prior, convlstm_autoencoder), or one number (gated_pixelrnn, combined)."""
+    """Channels: of each level (prior, convlstm_autoencoder, denoiser), or one number (gated_pixelrnn, combined)."""
     blocks: Annotated[tuple[int, ...], default_is(_shape_of_each(1))] = ()
     """Residual blocks: of each level (prior), or of the generator (combined)."""
     scale: int = 1
     """combined: 1, 2 or 4; enlarger: 2 or 4."""
     exposure: bool = False
     """combined: a tone curve chosen from the whole picture comes first."""
+    channels: int = 3
+    """denoiser: 1 for grey pictures, 3 for colour."""
+    down: Annotated[tuple[int, ...], default_is("1 2 1")] = ()
+    """denoiser: residual blocks of each level on the way down."""
+    up: Annotated[tuple[int, ...], default_is("1 2")] = ()
+    """denoiser: residual blocks of each level on the way up."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +164,10 @@ class RestoreLearnerConfigs:
     learning_rate: Annotated[float, default_is(_of_each("learning_rate"))] = 0.0
     """Peak learning rate of Adam."""
     loss: Annotated[tuple[str, ...], default_is(_of_each("loss"))] = ()
-    """Weights of the loss, as in mse=0.8 ssim=0.2; l1, mse, ssim and psnr."""
+    """Weights of the loss, as in mse=0.8 ssim=0.2: l1, mse, ssim, psnr, charbonnier, and of the denoiser
+    mse_over_noise (the squared difference over the deviation of the noise)."""
+    to_mse: bool = False
+    """The weights of mse and mse_over_noise rise from 0 along the run, and those of the other terms fall to 0."""
     warmup_steps: Annotated[int | None, default_is(_of_each("warmup_steps"), "INT")] = None
     """Updates over which the learning rate rises to its peak (0: none)."""
     final_lr_ratio: Annotated[float | None, default_is(_of_each("final_lr_ratio"), "FLOAT")] = None
@@ -242,8 +182,8 @@ class RestoreLearnerConfigs:
 
 @dataclass(frozen=True)
 class RestoreConfig(RunConfig):
-    """Train a network that fills holes (gated_pixelrnn, convlstm_autoencoder, prior) or restores and enlarges
-    (combined)."""
+    """Train a network that fills holes (gated_pixelrnn, convlstm_autoencoder, prior), restores and enlarges
+    (combined, enlarger), or takes noise away (denoiser)."""
 
     train: Flat[RestoreTrainConfig] = field(default_factory=RestoreTrainConfig)
     data: Flat[RestoreDataConfig] = field(default_factory=RestoreDataConfig)
@@ -262,16 +202,18 @@ def recipe(config: RestoreConfig) -> RecipeDefaults:
     if model not in DEFAULTS:
         raise UnknownName("network", model, DEFAULTS)
     asked = {"size": config.data.size, "epochs": train.epochs, "batch_size": train.batch_size,
-             "learning_rate": learner.learning_rate}
+             "learning_rate": learner.learning_rate, "eval_interval": train.eval_interval}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value}
-    if any(value < 0 for value in given.values()) or train.val_images < 1 or (train.checkpoint_epochs or 0) < 0:
-        raise UsageError(f"size, epochs, batch size and learning rate must be positive, --val-images at least 1; got "
-                         f"{given} and {train.val_images}")
-    optional = {"monitor": train.monitor, "masks": config.data.masks, "checkpoint_epochs": train.checkpoint_epochs,
-                "loss": loss_weights(learner.loss) or None} | {
+    counts_fit = (train.val_images is None or train.val_images > 0) and (train.checkpoint_epochs or 0) >= 0
+    if any(value < 0 for value in given.values()) or not counts_fit:
+        raise UsageError(f"size, epochs, batch size, interval and learning rate must be positive, --val-images at "
+                         f"least 1; got {given} and {train.val_images}")
+    optional = {"monitor": train.monitor or ("val/psnr/camera" if config.data.camera_jpeg else None),
+                "val_images": train.val_images, "masks": config.data.masks,
+                "checkpoint_epochs": train.checkpoint_epochs, "loss": loss_weights(learner.loss) or None} | {
         name: getattr(learner, name) for name in ("warmup_steps", "final_lr_ratio", "max_grad_norm", "ema_decay")}
     given |= {name: value for name, value in optional.items() if value is not None}
-    given["orthogonal"] = learner.orthogonal
+    given |= {"orthogonal": learner.orthogonal, "to_mse": learner.to_mse}
     published = config.network.paper_config and config.network.paper_training and model in PUBLISHED
     return replace(PUBLISHED[model].recipe if published else DEFAULTS[model], **given)
 
@@ -304,7 +246,7 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
     model, given = network.model, (network.widths, network.blocks)
     levels = len(given[0]) if all(given) else 3  # of the prior where one of them is left as it is
     wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (levels, levels), "combined": (1, 1),
-              "enlarger": (1, 1)}
+              "enlarger": (1, 1), DENOISING: (len(given[0]), 0)}
     if any(values and len(values) != count for values, count in zip(given, wanted[model], strict=True)):
         raise UsageError(f"--widths and --blocks: {model} takes {wanted[model][0]} and {wanted[model][1]} numbers; got "
                          f"{len(given[0])} and {len(given[1])}")
@@ -312,6 +254,10 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
         arguments |= {"scale": network.scale}
     elif model == "combined":
         arguments |= {"scale": network.scale, "exposure": network.exposure}
+    elif model == DENOISING:
+        shape = {name: value for name in ("down", "up") if (value := getattr(network, name))}
+        arguments |= {"channels": network.channels, **shape,
+                      "noise_floor": NOISE_FLOOR if config.data.camera_jpeg else 0.0}
     elif config.data.size:
         arguments["train_size"] = config.data.size
     if network.paper_config:

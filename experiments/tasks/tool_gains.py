@@ -21,7 +21,7 @@ from rlenhance.data.mixed_damage import DAMAGES, ENDS, damage
 from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.metrics.full_reference import psnr
 from rlenhance.models import MODELS, ToolGains
-from rlenhance.models.tool_gains import damage_statistics
+from rlenhance.ops.damage_statistics import damage_statistics
 from rlenhance.ops.image_statistics import exposure_of
 from rlenhance.tools import PHOTO, Tool, tool_of
 from rlenhance.tools.photo import BRIGHTENER
@@ -184,7 +184,7 @@ def collect(config: Config, tools: Sequence[Tool], samples: Samples, rng: np.ran
             results = torch.cat([tool.batch(image) for tool in tools])
             before = psnr(center_crop(image, config.side), target)
             gains = psnr(center_crop(results, config.side), target.expand(len(tools), -1, -1, -1)) - before
-            samples.statistics.append(damage_statistics(center_crop(image, config.side)))
+            samples.statistics.append(torch.from_numpy(damage_statistics(center_crop(image, config.side).numpy())))
             samples.gains.append(gains[None])
             samples.quality.append(before)
             samples.chain.append(torch.tensor([chain]))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, EDGE, PointwiseActions
-from rlenhance.core.devices import constants
 from rlenhance.core.errors import UsageError
+from rlenhance.core.image import constants
 from rlenhance.core.types import Action
 
 CHANNELS = ("luminance", "chroma", "coupled")

@@ -1,19 +1,9 @@
-"""All steps of an episode in one pass over the pixels, many times faster than `apply_action` step by step.
-
-Tests compare the result with `apply_action`. There are no masks and no gradients. sweep.c does the work, compiled when
-the package was installed or its wheel was built; without it torch does, in tiles.
-"""
+"""All steps of an episode in one pass over the pixels, for actions of torch: see `rlenhance.engine.render`."""
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.util import find_spec
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,131 +13,8 @@ from rlenhance.actions.base import PointwiseActions
 from rlenhance.actions.bilateral import BilateralActions
 from rlenhance.actions.curve import CurveActions
 from rlenhance.actions.tone import ToneActions
-from rlenhance.core.image import resize, resized_tensor, to_array, to_tensor
-from rlenhance.core.types import Action
-from rlenhance.ops.guided_filter import GUIDE_SIDE, guide_coefficients
-
-_TILE = 1 << 14  # pixels per thread that torch edits at once: they stay in the cache
-_SEGMENT = 512  # pixels that sweep.c edits at once, at most
-_LANES = 16  # pixels that sweep.c may read beyond the last
-_FINE = 65_535  # values of a channel of a float picture that the guide tells apart
-_COARSE = 4  # pixels per agent along each side from which this is faster
-
-
-@dataclass(frozen=True)
-class AxisWeights:
-    """Linear interpolation weights of the pixels of one side between the centres of agents.
-
-    Attributes:
-        before, after: (size,), the agents on either side of a pixel.
-        part: (size,) float32, weight of the agent `after`.
-        starts: first pixels of the cells (runs between the same two agents, of limited length), then `size`.
-    """
-
-    before: np.ndarray
-    after: np.ndarray
-    part: np.ndarray
-    starts: np.ndarray
-
-    @classmethod
-    def of(cls, size: int, agents: int, longest: int) -> AxisWeights:
-        """For `size` pixels and `agents` agents, in cells of at most `longest` pixels."""
-        place = np.float32(agents / size) * (np.arange(size, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5)
-        place = np.clip(place, 0, agents - 1)
-        before = place.astype(np.int64)
-        begins = [0, *(np.flatnonzero(np.diff(before)) + 1), size]
-        starts = [start for first, last in pairwise(begins) for start in range(first, last, longest)]
-        return cls(before, np.minimum(before + 1, agents - 1), (place - before).astype(np.float32),
-                   np.array([*starts, size], dtype=np.int64))
-
-
-@dataclass(frozen=True)
-class GridWeights:
-    """Bilinear interpolation weights of the pixels of a picture, for sweep.c.
-
-    Attributes:
-        arrays: kept alive for `places`.
-        places: addresses of the arrays.
-        segments: cells of a row.
-    """
-
-    arrays: list[np.ndarray]
-    places: list[int]
-    segments: int
-
-    @classmethod
-    @lru_cache(maxsize=16)
-    def of(cls, height: int, width: int, rows: int, columns: int, longest: int) -> GridWeights:
-        """For height x width pixels and rows x columns agents, in segments of at most `longest` pixels."""
-        down, across = AxisWeights.of(height, rows, height), AxisWeights.of(width, columns, longest)
-        firsts = across.starts[:-1]
-        arrays = [np.ascontiguousarray(array) for array in (
-            down.before, down.after, down.part, across.starts, across.before[firsts], across.after[firsts],
-            np.pad(across.part, (0, _LANES)))]
-        return cls(arrays, [array.ctypes.data for array in arrays], len(firsts))
-
-
-class RenderPlan(ctypes.Structure):
-    """Arguments of sweep.c that all rows share; the caller keeps the arrays alive."""
-
-    _fields_ = [("handles", ctypes.c_void_p), ("steps", ctypes.c_int64), ("heads", ctypes.c_int64),
-                ("grid_rows", ctypes.c_int64), ("grid_columns", ctypes.c_int64), ("tops", ctypes.c_void_p),
-                ("bottoms", ctypes.c_void_p), ("shares", ctypes.c_void_p), ("starts", ctypes.c_void_p),
-                ("lefts", ctypes.c_void_p), ("rights", ctypes.c_void_p), ("parts", ctypes.c_void_p),
-                ("segments", ctypes.c_int64), ("height", ctypes.c_int64), ("width", ctypes.c_int64)]
-
-
-class RenderGuide(ctypes.Structure):
-    """What `BilateralActions` need beside the plan: the guide's coefficients on their grid, interpolated."""
-
-    _fields_ = [("slope", ctypes.c_void_p), ("offset", ctypes.c_void_p), ("guide_columns", ctypes.c_int64),
-                ("tops", ctypes.c_void_p), ("bottoms", ctypes.c_void_p), ("shares", ctypes.c_void_p),
-                ("lefts", ctypes.c_void_p), ("rights", ctypes.c_void_p), ("parts", ctypes.c_void_p),
-                ("levels", ctypes.c_void_p), ("table_top", ctypes.c_float)]
-
-    @classmethod
-    def of(cls, small: Tensor, height: int, width: int, top: int) -> RenderGuide:
-        """The guide of a picture of height x width pixels.
-
-        Args:
-            small: the picture at `GUIDE_SIDE`, (1, 3, h, w).
-            top: values of a channel that the table of levels tells apart.
-        """
-        slope, offset = (part[0, 0].contiguous().numpy() for part in guide_coefficients(small))
-        down, across = AxisWeights.of(height, slope.shape[0], height), AxisWeights.of(width, slope.shape[1], width)
-        arrays = [slope, offset, down.before, down.after, down.part, across.before, across.after, across.part,
-                  _levels(top)]
-        places = [array.ctypes.data for array in arrays]
-        found = cls(*places[:2], slope.shape[1], *places[2:], float(top))
-        found.arrays = arrays  # kept alive for the addresses
-        return found
-
-
-@lru_cache(maxsize=2)
-def _levels(top: int) -> np.ndarray:
-    """`log_luminance` by 3 largest + sum of the channels, in 1 / top: (6 top + 1,) float32."""
-    value = np.arange(6 * top + 1, dtype=np.float64) / (6 * top)
-    return (np.log2(1 + 255 * value) / 8).astype(np.float32)
-
-
-def _load() -> Any:
-    """The compiled functions, or None without them."""
-    spec = find_spec("rlenhance.actions._compiled")
-    if spec is None or spec.origin is None:
-        return None
-    library = ctypes.CDLL(spec.origin)
-    rows: list[Any] = [ctypes.POINTER(RenderPlan), ctypes.POINTER(RenderGuide), ctypes.c_int64, ctypes.c_int64,
-                       ctypes.c_void_p, ctypes.c_void_p]
-    if not hasattr(library, "render_planes"):  # compiled from an earlier version of render.c
-        return None
-    library.render_planes.argtypes = rows
-    for name in ("render_bytes", "render_words"):
-        getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
-    return library
-
-
-#: sweep.c, or None: then torch edits in tiles, some twenty times slower.
-NATIVE = _load()
+from rlenhance.core.types import Action, ArrayAction
+from rlenhance.engine.render import Renderer
 
 
 class FusedRenderer:
@@ -156,117 +23,74 @@ class FusedRenderer:
     Args:
         actions: the action set.
         chosen: the T actions, for N pictures each.
+
+    Attributes:
+        renderers: of each of the N pictures.
     """
 
     def __init__(self, actions: PointwiseActions, chosen: Sequence[Action]):
-        self.actions = actions
         with torch.no_grad():
             joined = {scope: torch.cat([action[scope] for action in chosen]) for scope in chosen[0]}
-            stacked = self.actions.parameters(joined).float()
+            stacked = actions.parameters(joined).float()
             handles = stacked.reshape(len(chosen), -1, *stacked.shape[1:]).transpose(0, 1)
-        if torch.equal(handles, handles[..., :1, :1].expand_as(handles)):  # all agents of a picture agree
-            handles = handles[..., :1, :1]
-        #: (N, T, C, h, w).
-        self.handles = handles.contiguous()
+        formula = ArrayFormula(actions)
+        self.renderers = [Renderer(formula, part.cpu().numpy()) for part in handles]
 
     def is_faster(self, height: int, width: int) -> bool:
-        """Whether agents are coarse enough for this to be faster than `apply_action`."""
-        rows, columns = self.handles.shape[-2:]
-        return (rows, columns) == (1, 1) or (rows * _COARSE <= height and columns * _COARSE <= width)
+        """See `Renderer.is_faster`."""
+        return all(renderer.is_faster(height, width) for renderer in self.renderers)
 
     def image(self, image: Tensor) -> Tensor:
         """All steps for (N, 3, H, W) float32 on the CPU, of any size."""
-        image = image.detach().contiguous()
-        height, width = image.shape[-2:]
-        result = torch.empty_like(image)
-        for number, (source, target) in enumerate(zip(image, result, strict=True)):
-            handles = self.handles[min(number, self.handles.shape[0] - 1)]
-            if self._compiled:
-                guide = RenderGuide.of(resize(source[None], GUIDE_SIDE), height, width, _FINE) if self._guided else None
-                self._run(NATIVE.render_planes, (height, width), handles, guide, source.data_ptr(), target.data_ptr())
-                continue
-            for rows, edit in self._tiles(handles, source[None]):
-                target[:, rows] = edit(source[None, :, rows])[0]
-        return result
+        last = len(self.renderers) - 1
+        return torch.from_numpy(np.stack([self.renderers[min(number, last)].planes(planes)
+                                          for number, planes in enumerate(image.detach().numpy())]))
 
     def pixels(self, picture: np.ndarray, strength: float = 1.0) -> np.ndarray:
-        """All steps for one picture (H, W, 3), uint8 or uint16: the same shape and dtype, rounded to the nearest.
+        """See `Renderer.pixels`."""
+        return self.renderers[0].pixels(picture, strength)
 
-        Args:
-            strength: share of the change that is applied, in [0, 1].
-        """
-        picture = np.ascontiguousarray(picture)
-        height, width = picture.shape[:2]
-        result = np.empty_like(picture)
-        if self._compiled:
-            function = NATIVE.render_bytes if picture.dtype == np.uint8 else NATIVE.render_words
-            top = int(np.iinfo(picture.dtype).max)
-            guide = RenderGuide.of(resized_tensor(picture, GUIDE_SIDE), height, width, top) if self._guided else None
-            self._run(function, (height, width), self.handles[0], guide, picture.ctypes.data, result.ctypes.data,
-                      float(top), strength)
-            return result
-        first = to_tensor(picture) if self._guided else torch.empty(1, 3, height, width, device="meta")
-        for rows, edit in self._tiles(self.handles[0], first):
-            before = to_tensor(picture[rows])
-            after = edit(before)
-            result[rows] = to_array(after if strength == 1 else before + strength * (after - before),
-                                    picture.dtype.type)
-        return result
 
-    def _tiles(self, handles: Tensor, first: Tensor) -> Iterator[tuple[slice, Any]]:
-        """Bands of rows, each with the function that edits it.
+@dataclass(frozen=True)
+class ArrayFormula:
+    """An action set behind NumPy arrays, with the interface of `rlenhance.engine.edits.Edits`."""
 
-        Args:
-            handles: (T, C, h, w).
-            first: (1, 3, H, W); its values count for guided actions alone.
-        """
-        height, width = first.shape[-2:]
-        guide = self.actions.guide(first) if self._guided else None
-        single = handles.shape[-2:] == (1, 1)
-        down = AxisWeights.of(height, handles.shape[-2], max(1, torch.get_num_threads() * _TILE // width))
-        across = AxisWeights.of(width, handles.shape[-1], width)
-        part = torch.from_numpy(across.part)
-        wide = handles if single else torch.lerp(handles[..., across.before], handles[..., across.after], part)
-        for first_row, last_row in pairwise(down.starts.tolist()):
-            above, below = wide[:, :, down.before[first_row], None], wide[:, :, down.after[first_row], None]
-            share = torch.from_numpy(down.part[first_row:last_row, None])
-
-            own = None if guide is None else guide[:, :, first_row:last_row]
-
-            def edit(image: Tensor, above: Tensor = above, below: Tensor = below, share: Tensor = share,
-                     own: Tensor | None = own) -> Tensor:
-                for upper, lower in zip(above, below, strict=True):
-                    parameters = (upper if single else torch.lerp(upper, lower, share))[None]
-                    image = self.actions.apply_parameters(image, self.actions.at_pixels(parameters, own))
-                return image
-
-            yield slice(first_row, last_row), edit
+    actions: PointwiseActions
 
     @property
-    def _guided(self) -> bool:
+    def compiled(self) -> bool:
+        return type(self.actions) in (ToneActions, CurveActions, BilateralActions)
+
+    @property
+    def guided(self) -> bool:
         return isinstance(self.actions, BilateralActions)
 
     @property
-    def _compiled(self) -> bool:
-        return NATIVE is not None and type(self.actions) in (ToneActions, CurveActions, BilateralActions)
+    def scopes(self) -> tuple[str, ...]:
+        return self.actions.scopes
 
-    def _run(self, function: Callable[..., int], size: tuple[int, int], handles: Tensor, guide: RenderGuide | None,
-             *more: Any) -> None:
-        """Blocks of rows on as many threads as torch may use; ctypes releases the interpreter lock."""
-        height, width = size
-        numbers = handles.numpy()  # (T, C, h, w)
-        frame = GridWeights.of(height, width, *numbers.shape[2:], _SEGMENT)
-        plan = RenderPlan(numbers.ctypes.data, *numbers.shape, *frame.places, frame.segments, height, width)
-        threads = max(1, min(torch.get_num_threads(), height, -(-height * width // (1 << 18))))
-        ends = [height * number // threads for number in range(threads + 1)]
+    @property
+    def shown_parameters(self) -> Mapping[str, int]:
+        return self.actions.shown_parameters
 
-        def work(first: int, last: int) -> int:
-            return function(plan, guide, first, last, *more)
+    def parameters(self, action: ArrayAction) -> np.ndarray:
+        found = self.actions.parameters({scope: torch.from_numpy(entry) for scope, entry in action.items()})
+        return found[0].float().numpy()
 
-        if threads == 1:
-            failures = [work(0, height)]
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                failures = list(pool.map(work, ends[:-1], ends[1:]))
-        if any(failures):
-            raise MemoryError("no memory for the rows of handles")
+    def guide(self, planes: np.ndarray) -> np.ndarray | None:
+        return self._guide(planes, flat=False)
+
+    def flat_guide(self, planes: np.ndarray) -> np.ndarray | None:
+        return self._guide(planes, flat=True)
+
+    def _guide(self, planes: np.ndarray, flat: bool) -> np.ndarray | None:
+        guide = self.actions.guide(torch.from_numpy(planes)[None], flat=flat)
+        return None if guide is None else guide[0, 0].numpy()
+
+    def at_pixels(self, parameters: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
+        return self.actions.at_pixels(torch.from_numpy(parameters)[None],
+                                      None if guide is None else torch.from_numpy(guide)[None, None])[0].numpy()
+
+    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        return self.actions.apply_parameters(torch.from_numpy(planes)[None],
+                                             torch.from_numpy(parameters)[None])[0].numpy()

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from rlenhance.actions.base import ACTION_SETS, PointwiseActions
 from rlenhance.actions.curve import combine_scopes
-from rlenhance.core.devices import constants
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import brightness, max_channel
+from rlenhance.core.image import brightness, constants, max_channel
 from rlenhance.core.types import Action
 
 _WEIGHT = 4.0  # of K, H and S beside A in the magnitude

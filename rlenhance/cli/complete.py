@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         return print_plan(plan, arguments)
     from rlenhance.io.masks import read_mask
     from rlenhance.pipelines.complete import Completer
-    from rlenhance.pipelines.configure import check_device
+    from rlenhance.pipelines.model_choice import check_device
 
     completer = Completer(arguments.model, settings, device=check_device(arguments.device))
 

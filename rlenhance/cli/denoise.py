@@ -42,11 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
         return print_plan(plan, arguments)
     options = pipeline_options(arguments, "denoise")
     from rlenhance.pipelines.denoise import Denoiser
-    from rlenhance.pipelines.explain_filters import map_tools
 
     denoiser = Denoiser(arguments.model, settings, **options)
 
     def draw(pixels: np.ndarray) -> tuple[np.ndarray, str]:
+        from rlenhance.pipelines.explain_filters import map_tools  # torch, for the filter of each pixel
+
         choices = map_tools(denoiser.model, pixels, denoiser.noise_preference())
         return choices.picture(), f"which filter won where -> {{}}\n{choices.describe()}"
 

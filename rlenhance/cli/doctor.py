@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
 import os
-import platform
-import re
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +15,10 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 
 #: Libraries without which nothing works: what is imported, and what it is installed as.
-NEEDED = {"torch": "torch", "numpy": "numpy", "cv2": "opencv-python", "PIL": "pillow", "safetensors": "safetensors",
-          "scipy": "scipy"}
-#: Those that training needs: looked up, not imported.
-TRAINING = ("gymnasium", "lightning-fabric", "tensorboard", "tyro", "matplotlib", "scikit-image",
-            "scikit-learn", "tqdm")
+NEEDED = {"numpy": "numpy", "cv2": "opencv-python-headless", "PIL": "pillow", "imagecodecs": "imagecodecs",
+          "tifffile": "tifffile", "safetensors": "safetensors", "tqdm": "tqdm"}
+#: Builds of OpenCV, which all install the same folder.
+_OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
 @dataclass(frozen=True)
@@ -56,6 +49,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what is found."""
+    import json  # here: help must not wait for it
+
     findings = []
     for finding in examine():
         findings.append(finding)
@@ -72,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def examine() -> Iterator[Finding]:
     """Look at everything, one after the other."""
+    import platform
+
     yield Finding("rlenhance", f"{__version__}, {os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}")
     yield Finding("python", f"{platform.python_version()} on {platform.platform()}, {sys.executable}",
                   sys.version_info >= (3, 11))
@@ -80,10 +77,7 @@ def examine() -> Iterator[Finding]:
         finding = _library(module, package)
         missing |= finding.good is False
         yield finding
-    yield from (_listed(package) for package in TRAINING)
-    others = [_listed(package) for package in _required() if package not in (*NEEDED.values(), *TRAINING)]
-    missing |= not all(finding.good for finding in others)
-    yield from (replace(finding, good=bool(finding.good)) for finding in others)
+    yield from _opencv()
     yield from _extras()
     if missing:
         yield Finding("self-test", "left out until the libraries above are there", False)
@@ -94,55 +88,80 @@ def examine() -> Iterator[Finding]:
 
 
 def _library(module: str, package: str) -> Finding:
+    import importlib
+
     try:
         version = importlib.import_module(module).__version__
     except (ImportError, OSError) as error:  # OSError: a shared library that it links is missing
-        hint = "; on Debian: apt-get install libgl1 libglib2.0-0 libxcb1" if module == "cv2" else ""
+        hint = "; on Debian: apt-get install libgl1 libglib2.0-0 libxcb1" if "libGL" in str(error) else ""
         return Finding(package, f"cannot be loaded ({error}): pip install --upgrade {package}{hint}", False)
     return Finding(package, str(version))
 
 
-def _listed(package: str) -> Finding:
-    try:
-        return Finding(package, metadata.version(package))
-    except metadata.PackageNotFoundError:
-        needs = "training needs it" if package in TRAINING else "it is needed"
-        return Finding(package, f"not there; {needs}: pip install {package}", None)
+def _opencv() -> Iterator[Finding]:
+    """Several builds of OpenCV in one environment."""
+    builds = {package: version for package in _OPENCV if (version := _version(package))}
+    if len(builds) > 1:
+        several = set(builds.values()) != {next(iter(builds.values()))}
+        named = ", ".join(" ".join(build) for build in builds.items())
+        yield Finding("builds of OpenCV", f"{named} lie in one folder, and the one that was installed last works; keep "
+                      f"one: pip uninstall {' '.join(builds)}, then pip install {_OPENCV[0]}",
+                      False if several else None)
 
 
-def _required() -> list[str]:
-    """The packages that this one is installed with, without those of extras."""
+def _version(package: str) -> str:
+    """The version of an installed package; "" where it is not installed."""
+    from importlib import metadata
+
     try:
-        lines = metadata.requires("rlenhance") or []
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return []
-    return [match[0] for line in lines if "extra" not in line and (match := re.match(r"[\w.-]+", line))]
+        return ""
 
 
 def _extras() -> Iterator[Finding]:
-    """Each extra of the package, but for the one of its developers."""
+    """Each extra of the package, but for the one of its developers and those that join others."""
+    import re
+    from importlib import metadata
+
     try:
         lines = metadata.requires("rlenhance") or []
     except metadata.PackageNotFoundError:
-        yield Finding("extras", "unknown, since the package is not installed: pip install -e .", None)
+        yield Finding("extras", f"unknown, since the package is not installed: {install_line('all')}", None)
         return
     extras: dict[str, list[str]] = {}
     for line in lines:
         wanted = re.match(r"([\w.-]+).*extra\s*==\s*['\"]([\w.-]+)['\"]", line)
-        if wanted and wanted[2] != "dev":
+        if wanted and wanted[1] != "rlenhance" and wanted[2] != "dev":
             extras.setdefault(wanted[2], []).append(wanted[1])
     for extra, packages in extras.items():
-        versions = {package: _listed(package) for package in packages}
-        there = all(finding.good for finding in versions.values())
-        yield Finding(f"extra {extra}", ", ".join(f"{package} {finding.text}" for package, finding in versions.items())
-                      if there else f"not there: {install_line(extra)}", True if there else None)
+        versions = {package: _version(package) for package in packages}
+        if all(versions.values()):
+            yield Finding(f"extra {extra}", ", ".join(" ".join(each) for each in versions.items()))
+            continue
+        some = [" ".join(each) for each in versions.items() if each[1]]
+        lost = [package for package, version in versions.items() if not version]
+        what = f"{', '.join(lost)} not there ({', '.join(some)} is)" if some else "not there"
+        yield Finding(f"extra {extra}", f"{what}: {install_line(extra)}", None)
 
 
 def _device() -> Iterator[Finding]:
+    from importlib.util import find_spec
+
+    yield Finding("threads", f"{os.cpu_count()} cores"
+                  + (f", OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}" if "OMP_NUM_THREADS" in os.environ else ""))
+    from rlenhance.engine.render import NATIVE
+
+    yield Finding("kernel", "compiled") if NATIVE is not None else Finding(
+        "kernel", "not compiled: photographs take some twenty times as long; install a wheel for this system, or the "
+        "package anew where there is a C compiler", None)
+    yield Finding("networks", "onnxruntime" if find_spec("onnxruntime") else
+                  f"OpenCV; onnxruntime is faster: {install_line('fast')}")
+    if find_spec("torch") is None:
+        yield Finding("device", "cpu (other devices need torch, of the extra train; enhancing does not)")
+        return
     import torch
 
-    yield Finding("threads", f"{torch.get_num_threads()} of {os.cpu_count()} cores"
-                  + (f", OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}" if "OMP_NUM_THREADS" in os.environ else ""))
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
         yield Finding("device", f"cuda ({names}, CUDA {torch.version.cuda}); --device cuda uses it")
@@ -174,6 +193,8 @@ def _weights() -> Iterator[Finding]:
 
 def _self_test() -> Finding:
     """A made picture through file, model and file."""
+    import time
+
     import numpy as np
 
     from rlenhance.hub import shipped as weights

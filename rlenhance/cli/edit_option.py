@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import filecmp
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +17,8 @@ if TYPE_CHECKING:
     from rlenhance.io.batch import Process
 
 _NOT_BESIDE = {"PHOTO": "photos", "--recursive": "recursive", "--name": "name", "--skip-existing": "skip_existing",
-               "--match-series": "match_series", "--shared-decision": "shared_decision"}
+               "--match-series": "match_series", "--shared-decision": "shared_decision",
+               "--shard": "shard", "--ledger": "ledger", "--on": "on"}
 
 
 def add_edit_option(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +56,7 @@ def plan_edit(arguments: argparse.Namespace, suffix: str) -> BatchPlan:
 def _settle_words(arguments: argparse.Namespace) -> None:
     """Drop what programs say with every call: a format that the output has as well, the quality of a lossless one."""
     from rlenhance.io.containers import container_by_extension
-    from rlenhance.io.encode import QUALITY
+    from rlenhance.io.encoder import QUALITY
 
     kind = container_by_extension(arguments.output)
     if kind is not None and kind == container_by_extension(f"x.{(arguments.format or '').lower().lstrip('.')}"):
@@ -100,6 +99,8 @@ def kept_original(process: Process, arguments: argparse.Namespace, plan: BatchPl
 
     The copy is made once there is a result. Where nothing changed after all, it goes again.
     """
+    import filecmp  # here and below: help must not wait for it
+
     place = plan.jobs[0].target
     before, kept = place.stat(), list[Path]()
 
@@ -120,6 +121,8 @@ def kept_original(process: Process, arguments: argparse.Namespace, plan: BatchPl
 
 def _back_up(place: Path) -> Path:
     """A second name of the file, or a copy: NAME~, or NAME.~2~ where there is one already."""
+    import shutil
+
     number = 1
     while True:
         backup = place.with_name(f"{place.name}~" if number == 1 else f"{place.name}.~{number}~")

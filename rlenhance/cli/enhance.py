@@ -25,6 +25,7 @@ from rlenhance.cli.photo_command import (
 from rlenhance.cli.reports import FrameBar
 from rlenhance.cli.series_options import add_series_options, check_series_options, match_plan
 from rlenhance.core.errors import UsageError, printable
+from rlenhance.core.threads import thread_count
 from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
 from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
 
@@ -126,11 +127,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     replaces = arguments.edit is not None and in_place(arguments)
     with kept_original(process, arguments, plan) if replaces else nullcontext(process) as process:
-        summary = run_plan(plan, process, arguments, process_clip=process_clip)
+        summary = run_plan(plan, process, arguments, process_clip=process_clip,
+                           at_once=thread_count() if arguments.device == "cpu" else 1)
     for write in () if summary.failed else write_explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
-        from rlenhance.pipelines.configure import make_recipe, resolve_model
+        from rlenhance.pipelines.configure import make_recipe
+        from rlenhance.pipelines.model_choice import resolve_model
         from rlenhance.pipelines.recipes import save_recipe
 
         recipe = make_recipe(enhancer, resolve_model(arguments.model), shared)
@@ -173,9 +176,8 @@ def check_recipe(arguments: argparse.Namespace) -> None:
 
 def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     """The Enhancer that the flags ask for, and whether one decision is shared by all photographs."""
-    from rlenhance.pipelines.base import find_model
-    from rlenhance.pipelines.configure import build_enhancer, check_device, replay_recipe, resolve_model
     from rlenhance.pipelines.looks import load_look
+    from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
     from rlenhance.pipelines.presets import load_preset
 
     def note(text: str) -> None:
@@ -183,6 +185,8 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
 
     if arguments.recipe:
         device = check_device(arguments.device)
+        from rlenhance.pipelines.configure import replay_recipe
+
         enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
         return enhancer, recipe.shared_decision
     preset = None if arguments.preset is None else load_preset(arguments.preset)
@@ -191,9 +195,11 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     model = look.model if look and arguments.model is None else resolve_model(arguments.model)
     try:
         _, info = find_model(model, "enhance")
-        if info.preferences:  # refused before torch is imported
+        if info.preferences:  # refused before anything that computes is imported
             check_preferences(from_json(EnhanceSettings, given).preference, info.preferences, info.auto_preferences)
         reward = None if arguments.reward is None else _weights(arguments.reward)
+        from rlenhance.pipelines.configure import build_enhancer
+
         enhancer = build_enhancer(
             model, given, look=look, denoiser=arguments.denoiser, reward=reward, preset=preset,
             reference=arguments.match_style, device=check_device(arguments.device), on_note=note,

@@ -14,7 +14,7 @@ from rlenhance.core.errors import UsageError, printable
 if TYPE_CHECKING:
     import numpy as np
 
-    from rlenhance.actions import Action
+    from rlenhance.core.types import ArrayAction
     from rlenhance.io import BatchPlan
     from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
@@ -71,7 +71,7 @@ def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespa
 
 
 def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
-                 actions: Sequence[Action] | None) -> list[Callable[[], str]]:
+                 actions: Sequence[ArrayAction] | None) -> list[Callable[[], str]]:
     """Set the region of the enhancer, and make the table and the sheet.
 
     Returns:
@@ -100,7 +100,7 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
         if actions is None:
             raise UsageError("--cube: this model decides place by place and has no look of the whole picture; use a "
                              "policy with a state size")
-        cube = make_cube(enhancer.model, actions, strength=enhancer.settings.strength)
+        cube = make_cube(enhancer.network, actions, strength=enhancer.settings.strength)
         title = f"{sources[0].stem}, {enhancer.folder.name if enhancer.folder else ''}"
         ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
         left = ["--denoise"] * bool(enhancer.settings.denoise) + ["--region"] * (enhancer.region is not None)

@@ -41,10 +41,9 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pair, search, learn, tell."""
-    from rlenhance.pipelines.base import find_model
-    from rlenhance.pipelines.configure import check_device, resolve_model
     from rlenhance.pipelines.edit_pairs import find_edits
     from rlenhance.pipelines.looks import load_look, save_look
+    from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
     from rlenhance.pipelines.recipes import check_place
 
     def note(text: str) -> None:

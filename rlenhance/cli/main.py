@@ -2,56 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
-from rlenhance.cli import (
-    compare,
-    complete,
-    demo,
-    denoise,
-    doctor,
-    enhance,
-    export,
-    learn,
-    models,
-    presets,
-    restore,
-    score,
-    taste,
-    upscale,
-    variants,
-    watch,
-)
 from rlenhance.cli.parser import CommandParser, as_typed, with_command
 from rlenhance.cli.reports import name_flags
 from rlenhance.cli.series_options import settle_reference
 from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
-from rlenhance.core.plugins import load_plugin
 
-#: The commands by name; each module has `add(commands)` and `run(arguments) -> status`.
-COMMANDS: dict[str, Any] = {"enhance": enhance, "denoise": denoise, "complete": complete, "upscale": upscale,
-                            "restore": restore, "watch": watch, "learn": learn, "variants": variants, "taste": taste,
-                            "compare": compare, "score": score, "models": models, "presets": presets, "export": export,
-                            "demo": demo, "doctor": doctor}
+#: The commands; the module of each has `add(commands)` and `run(arguments) -> status`.
+COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "read", "watch", "learn", "variants", "taste",
+            "compare", "score", "models", "presets", "export", "demo", "doctor")
+#: Commands whose NumPy multiplies matrices that are worth several threads.
+_LARGE_MATRICES = ("complete", "restore", "read")
 #: Commands that use no model.
 _WITHOUT_MODEL = ("models", "presets", "doctor")
 
 
-def parser() -> CommandParser:
-    """The command line."""
+def parser(only: str | None = None) -> CommandParser:
+    """The command line, with all commands or only one of them, so that the others are not imported."""
     top = CommandParser(prog="rlenhance", description="Enhance photographs with trained policies. Without a command, "
                                                       "photographs are enhanced: rlenhance night.jpg")
     top.add_argument("--version", action="version", version=f"rlenhance {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in COMMANDS.values():
-        command.add(commands)
+    for name in (only,) if only in COMMANDS else COMMANDS:
+        _module(name).add(commands)
     for name, described in commands.choices.items():
         described.set_defaults(parser=described)
         if name not in _WITHOUT_MODEL:
@@ -59,6 +42,10 @@ def parser() -> CommandParser:
                                    help="a Python module of your own that registers parts of the model; it runs what "
                                         "it holds, and a model never has one loaded by itself")
     return top
+
+
+def _module(command: str) -> Any:
+    return import_module(f"rlenhance.cli.{command}")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -80,13 +67,19 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         check_words(words)
-        arguments, unknown = parser().parse_known_args(settle_reference(with_command(words, COMMANDS)))
+        words = settle_reference(with_command(words, COMMANDS))
+        arguments, unknown = parser(words[0] if words else None).parse_known_args(words)
         if unknown:
             arguments.parser.refuse(unknown)
         with _stopped_by(signal.SIGTERM):
-            for source in getattr(arguments, "plugin", ()):
-                load_plugin(source)
-            status: int = COMMANDS[arguments.command].run(arguments)
+            if getattr(arguments, "plugin", ()):
+                from rlenhance.core.plugins import load_plugin
+
+                for source in arguments.plugin:
+                    load_plugin(source)
+            if arguments.command not in _LARGE_MATRICES:  # a policy's are small: threads cost as much as they compute
+                os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
+            status: int = _module(arguments.command).run(arguments)
             sys.stdout.flush()
             return status
     except UsageError as error:

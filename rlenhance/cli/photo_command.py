@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rlenhance.cli.follow_options import add_follow_options, is_followed, ledger_place, run_followed
 from rlenhance.cli.reports import Reporter, Summary, as_json
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
@@ -60,8 +61,7 @@ def add_region(parser: argparse.ArgumentParser) -> None:
 
 def pipeline_options(arguments: argparse.Namespace, purpose: Purpose) -> dict[str, Any]:
     """Device and region for a pipeline, once its model is known to be for the purpose."""
-    from rlenhance.pipelines.base import find_model
-    from rlenhance.pipelines.configure import check_device
+    from rlenhance.pipelines.model_choice import check_device, find_model
 
     if arguments.model is not None:
         find_model(arguments.model, purpose)
@@ -136,8 +136,8 @@ class _OldFlag(argparse.Action):
 def add_photos(parser: argparse.ArgumentParser, verb: str, nargs: str = "+") -> None:
     """The photographs, and every option on their files; `verb` is for the help ("brighten")."""
     parser.add_argument("photos", nargs=nargs, type=photo_path, metavar="PHOTO|DIR|-",
-                        help=f"photographs to {verb}, folders of them, patterns ('2024-*/*.jpg'), or - for standard "
-                             f"input")
+                        help=f"photographs to {verb}, folders of them, patterns ('2024-*/*.jpg'), lists of files "
+                             f"(list.txt), addresses (s3://bucket/photos), or - for standard input")
     places = add_places(parser, "write there: a file, a folder (which keeps the names), or - for standard output")
     existing = places.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace results that exist; a source never")
@@ -145,6 +145,7 @@ def add_photos(parser: argparse.ArgumentParser, verb: str, nargs: str = "+") -> 
                           help="leave out what has a result already: an interrupted run goes on")
     places.add_argument("--dry-run", action="store_true", help="print what would be written where, and stop")
     add_running(parser)
+    add_follow_options(parser)
 
 
 def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._ArgumentGroup:
@@ -181,7 +182,14 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def photo_path(word: str) -> Path:
-    """A path from a command line; "./-" stays apart from "-"."""
+    """A path or an address from a command line; "./-" stays apart from "-"."""
+    if "://" in word:
+        from rlenhance.cluster.places import as_place
+
+        try:
+            return as_place(word)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
     path = Path(word)
     return path.absolute() if str(path) == "-" != word else path
 
@@ -218,10 +226,12 @@ def decode_seconds_of(arguments: argparse.Namespace) -> float | None:
 
 def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] | None:
     """The encoder of --quality and --strip; None without them, so that unchanged files may be copied."""
-    from rlenhance.io.encode import check_quality, encode
+    from rlenhance.io.limits import check_quality
 
     if check_quality(arguments.quality) is None and not arguments.strip:
         return None
+    from rlenhance.io import encode
+
     return partial(encode, quality=arguments.quality, strip=arguments.strip)
 
 
@@ -247,13 +257,24 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
         preset: for names that contain one.
         clips: the command takes clips too.
     """
+    from rlenhance.cluster.places import is_remote
     from rlenhance.io import make_plan
     from rlenhance.io.output_plan import check_streams
+    from rlenhance.io.shard import Shard
 
     encoder_of(arguments), limit_of(arguments), decode_seconds_of(arguments)  # refused before any file is read
-    plan = make_plan(arguments.photos, arguments.output, naming=naming_of(arguments, suffix, preset, clips),
-                     recursive=arguments.recursive, overwrite=arguments.overwrite,
-                     skip_existing=arguments.skip_existing, clips=clips, inputs=inputs_of(arguments))
+    followed = is_followed(arguments)
+    ledger = ledger_place(arguments) if followed else None
+    options: dict[str, Any] = {
+        "naming": naming_of(arguments, suffix, preset, clips), "recursive": arguments.recursive,
+        "overwrite": arguments.overwrite, "shard": None if arguments.shard is None else Shard.parse(arguments.shard),
+        "skip_existing": arguments.skip_existing or (ledger is not None and ledger.exists())}
+    if any(map(is_remote, (*arguments.photos, arguments.output or ""))):
+        from rlenhance.cluster.plan import plan_places
+
+        return plan_places(arguments.photos, arguments.output, **options)
+    plan = make_plan(arguments.photos, arguments.output, clips=clips and not followed, inputs=inputs_of(arguments),
+                     **options)
     if not arguments.dry_run:
         check_streams(plan)
     return plan
@@ -274,8 +295,11 @@ def note_clips(clips: Sequence[Path], arguments: argparse.Namespace) -> None:
 
 
 def note_left_out(plan: BatchPlan, arguments: argparse.Namespace) -> None:
-    """Name the clips of a plan's folders, and count their files of other kinds."""
+    """Name the clips of a plan's folders, and count their files of other kinds and those of other shards."""
     note_clips(plan.clips, arguments)
+    if arguments.shard is not None and not arguments.quiet:
+        own = len(plan.jobs) + len(plan.skipped)
+        print(f"note: shard {arguments.shard} has {own} of {own + plan.other_shards} photographs", file=sys.stderr)
     if plan.other_kinds and not arguments.quiet:
         first = [f"{count} {printable(kind)}" for kind, count in list(plan.other_kinds.items())[:_KINDS]]
         more = len(plan.other_kinds) - len(first)
@@ -311,18 +335,23 @@ def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
 
 
 def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-             process_clip: ClipProcess | None = None) -> Summary:
-    """Carry a plan out and report it; `process`, `copy` and `process_clip` are those of `run_batch`."""
+             process_clip: ClipProcess | None = None, at_once: int = 1) -> Summary:
+    """Carry a plan out and report it; `process`, `copy`, `process_clip` and `at_once` are those of `run_batch`."""
     from rlenhance.io import STDIO, encode, run_batch
 
     note_left_out(plan, arguments)
     encoder = encoder_of(arguments)
+    if is_followed(arguments):
+        from rlenhance.cluster.work import Work
+
+        return run_followed(plan, Work(process, encoder, limit_of(arguments), decode_seconds_of(arguments),
+                                       arguments.workers), arguments)
     out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
     with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(
             run_batch(plan, process, max_in_flight=arguments.workers, encode=encoder or encode,
                       extension=extension_of(arguments, bool(process_clip)), copy=copy and encoder is None,
                       megapixels=limit_of(arguments), decode_seconds=decode_seconds_of(arguments),
-                      process_clip=process_clip)) as outcomes:  # type: ignore[type-var]
+                      process_clip=process_clip, at_once=at_once)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             reporter.report(outcome)
     return reporter.summary

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 _INTERVAL = 10.0  # seconds between lines about a clip
 _FLAGS = {"out": "-o", "overwrite": "--overwrite", "skip_existing": "--skip-existing", "recursive": "-r",
-          "template": "--name", "extension": "--format", "megapixels": "--max-megapixels",
+          "template": "--name", "shard": "--shard", "ledger": "--ledger", "address": "--address",
+          "on": "--on", "workers": "--workers", "failures": "--failures", "max_failure_rate": "--max-failure-rate",
+          "extension": "--format", "megapixels": "--max-megapixels",
           "memory": "--max-megapixels", "seconds": "--decode-timeout",
           "Command.seconds": "--tool-timeout", "Command.memory": "--tool-memory", "tools": "--tool",
           "tool_weights": "--tool-weights"}
@@ -61,9 +63,12 @@ class Reporter:
         out: for results; failures go to standard error.
         json_lines: a JSON object per photograph, and one of the whole run.
         quiet: failures only.
+        goes_on: what the same command needs to go on where it was interrupted.
     """
 
-    def __init__(self, total: int | None, out: TextIO, json_lines: bool, quiet: bool):
+    def __init__(self, total: int | None, out: TextIO, json_lines: bool, quiet: bool,
+                 goes_on: str = "with --skip-existing "):
+        self._goes_on = goes_on
         self._out, self._json, self._quiet, self._total = out, json_lines, quiet, total
         self._start, self._megapixels = time.perf_counter(), 0.0
         self.summary = Summary()
@@ -133,8 +138,8 @@ class Reporter:
         if interrupted and self._total is None:
             print(f"stopped: {written} written, {self.summary.failed} failed", file=sys.stderr)
         elif interrupted:
-            print(f"stopped: {written} written, {planned - self.summary.total} left; the same command with "
-                  f"--skip-existing goes on from there", file=sys.stderr)
+            print(f"stopped: {written} written, {planned - self.summary.total} left; the same command "
+                  f"{self._goes_on}goes on from there", file=sys.stderr)
         elif self._failures and planned > 1:
             print(f"{len(self._failures)} of {planned} photographs failed; the others are written:", *self._failures,
                   sep="\n  ", file=sys.stderr)

@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None) -> dict[str, float]:
     from rlenhance.io import read
-    from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+    from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
     from rlenhance.pipelines.score import with_reference, without_reference
 
     pixels = read(path).visible_pixels

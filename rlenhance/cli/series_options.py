@@ -69,6 +69,10 @@ def settle_reference(words: Sequence[str]) -> list[str]:
 
 def check_series_options(arguments: argparse.Namespace, plan: BatchPlan) -> None:
     """Refuse what does not go with a series, before a model is loaded."""
+    together = {_FLAG: arguments.match_series is not None, "--shared-decision": arguments.shared_decision}
+    if arguments.shard is not None and any(together.values()):
+        raise UsageError(f"--shard and {next(flag for flag, given in together.items() if given)}: a shard sees a part "
+                         f"of the photographs, and these belong together; leave one out")
     if arguments.match_series is None:
         if arguments.smooth_time is not None:
             raise UsageError(f"--smooth-time is about a series; add {_FLAG}")

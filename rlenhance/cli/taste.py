@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,8 +117,8 @@ def _session(arguments: argparse.Namespace, paths: list[Path], state: Path) -> T
     from rlenhance.cli.compare import apart
     from rlenhance.io import read
     from rlenhance.io.contact_sheet import downscale
-    from rlenhance.pipelines.configure import check_device, resolve_model
     from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.model_choice import check_device, resolve_model
     from rlenhance.pipelines.taste import SIDE, TasteSession, resume
 
     photos = {name: downscale(read(path).visible_pixels, SIDE) for name, path in zip(apart(paths), paths, strict=True)}
@@ -202,6 +199,9 @@ def _sheet_place(named: Path | None) -> Iterator[Path]:
     if named is not None:
         yield named
         return
+    import shutil
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="rlenhance-taste-"))
     try:
         yield folder / "versions.png"
@@ -214,6 +214,9 @@ def _open(path: Path) -> None:
     if sys.platform == "win32":
         os.startfile(path)
         return
+    import shutil
+    import subprocess
+
     opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open")
     display = sys.platform == "darwin" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     if opener and display:

@@ -76,8 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{arguments.photo}: one photograph, in a file, is shown in its variants")
     (job,) = plan.jobs
     photo = read(job.source)  # before the model: a bad file costs nothing
-    from rlenhance.pipelines.configure import check_device, resolve_model
     from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.model_choice import check_device, resolve_model
 
     enhancer = Enhancer(resolve_model(arguments.model), device=check_device(arguments.device))
     cells = _cells(photo.visible_pixels, enhancer, _variants(arguments, enhancer), arguments.size)

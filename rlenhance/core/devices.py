@@ -1,11 +1,8 @@
-"""Devices: a named one, or the best one of this machine; and constants that stay there."""
+"""Devices by name, without importing torch where it is not needed."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from rlenhance.core.errors import UsageError
 
@@ -15,58 +12,51 @@ AUTO = "auto"
 
 
 def available_devices() -> tuple[str, ...]:
-    """The devices of `DEVICES` that this machine has."""
+    """The devices of `DEVICES` that this machine has; without torch that is the CPU."""
+    try:
+        import torch
+    except ImportError:
+        return ("cpu",)
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return tuple(name for name in DEVICES if there[name])
 
 
-def resolve_device(name: torch.device | str) -> torch.device:
-    """The device of that name, or the best one for "auto".
+def resolve_device(name: Any) -> str:
+    """The name of a device, checked; for "auto" that of the best one.
+
+    Args:
+        name: a name, or a `torch.device`.
 
     Raises:
         UsageError: the device is not available; the text names those that are.
 
     Example:
         >>> resolve_device("cpu")
-        device(type='cpu')
+        'cpu'
     """
+    kind, _, index = str(name).partition(":")
+    if kind in ("cpu", "meta"):  # meta: shapes without numbers
+        return str(name)
     usable = available_devices()
-    if str(name) == AUTO:
-        return torch.device(usable[0])
-    kind = str(name).partition(":")[0]
-    if kind == "meta":  # shapes without numbers
-        return torch.device(name)
+    if kind == AUTO:
+        return usable[0]
     if kind not in usable:
         raise UsageError(f"device {name}: not available here; there is {', '.join(usable)}, and {AUTO} takes the best")
-    device = torch.device(name)
-    if kind == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name}: not available here; there is cuda:0 to cuda:{torch.cuda.device_count() - 1}")
-    return device
+    if kind == "cuda" and index:
+        import torch
+
+        if not index.isdigit() or int(index) >= torch.cuda.device_count():
+            raise UsageError(f"device {name}: not available here; there is cuda:0 to "
+                             f"cuda:{torch.cuda.device_count() - 1}")
+    return str(name)
 
 
-def check_half(half: bool, device: torch.device) -> bool:
+def check_half(half: bool, device: str) -> bool:
     """Whether a network computes in 16-bit floats, which only CUDA does well.
 
     Raises:
         UsageError: half precision on another device.
     """
-    if half and device.type != "cuda":
-        raise UsageError(f"half precision works on CUDA only; got {device.type}: leave it out, or name a CUDA device")
+    if half and not device.startswith("cuda"):
+        raise UsageError(f"half precision works on CUDA only; got {device}: leave it out, or name a CUDA device")
     return half
-
-
-def constants(numbers: tuple[float, ...], shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Constant numbers as a tensor of the dtype and device of `like`, made once and not to be changed.
-
-    Args:
-        numbers: in the order of the shape.
-        shape: of the result.
-        like: gives dtype and device.
-    """
-    return _constants(numbers, shape, like.dtype, like.device)
-
-
-@lru_cache(maxsize=256)
-def _constants(numbers: tuple[float, ...], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a cached tensor must serve every mode
-        return torch.tensor(numbers, dtype=dtype, device=device).reshape(shape)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import mean_matrix, resized_planes, to_pixels, to_planes
 
 #: How far unrounded noise may lie outside [0, 1] where that is allowed; beyond, it is clipped.
 NOISE_MARGIN = 1.0
@@ -80,19 +80,7 @@ def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor
         >>> to_tensor(np.full((2, 2, 3), 255, np.uint8)).mean().item()
         1.0
     """
-    _check_shape(picture)
-    if picture.dtype == np.uint8 or picture.dtype == np.uint16:
-        scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
-    elif np.issubdtype(picture.dtype, np.floating):
-        scaled = picture.astype(np.float32)
-    else:
-        raise UsageError(f"a picture must be uint8, uint16 or float in [0, 1]; got {picture.dtype}")
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None].to(device)
-
-
-def _check_shape(picture: np.ndarray) -> None:
-    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
-        raise UsageError(f"a picture must be an array (H, W, 3); got {getattr(picture, 'shape', type(picture))}")
+    return torch.from_numpy(to_planes(picture)).to(device)
 
 
 def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
@@ -101,14 +89,7 @@ def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
     Raises:
         UsageError: a batch of several images.
     """
-    if image.ndim == 4:
-        if image.shape[0] != 1:
-            raise UsageError(f"to_array takes one picture; got a batch of {image.shape[0]}: index it first")
-        image = image[0]
-    array = image.detach().clamp(0, 1).float().cpu().numpy().transpose(1, 2, 0)
-    if np.issubdtype(dtype, np.floating):
-        return np.ascontiguousarray(array.astype(dtype))
-    return np.ascontiguousarray(np.rint(array * np.iinfo(dtype).max).astype(dtype))
+    return to_pixels(image.detach().float().cpu().numpy(), dtype)
 
 
 def brightness(image: Tensor) -> Tensor:
@@ -138,28 +119,8 @@ def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
 
 
 def resized_tensor(picture: np.ndarray, size: int, device: torch.device | str = "cpu") -> Tensor:
-    """`resize(to_tensor(picture), size)`, up to rounding, without the large tensor: (1, 3, size, size) float32.
-
-    Args:
-        picture: (H, W, 3), uint8, uint16 or float in [0, 1].
-        size: side in pixels.
-
-    Raises:
-        UsageError: as `to_tensor` and `check_image`.
-    """
-    _check_shape(picture)
-    if picture.dtype not in (np.uint8, np.uint16) or 0 in picture.shape or max(picture.shape) > 16_384:
-        return resize(check_image(to_tensor(picture, device)), size)  # sums of up to 256 numbers of 16 bit are exact
-    height, width = picture.shape[:2]
-    rows = np.empty((size, width, 3), np.float32)
-    means = np.empty((size, size, 3), np.float32)
-    for i in range(size):
-        part = picture[i * height // size : -(-(i + 1) * height // size)]
-        rows[i] = cv2.reduce(part, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[0]
-    for i in range(size):
-        part = rows[:, i * width // size : -(-(i + 1) * width // size)]
-        means[:, i] = cv2.reduce(part, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[:, 0]
-    return to_tensor(means / np.iinfo(picture.dtype).max, device)
+    """`resize(to_tensor(picture), size)`, see `rlenhance.core.pixels.resized_planes`: (1, 3, size, size) float32."""
+    return torch.from_numpy(resized_planes(picture, size)).to(device)
 
 
 def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -171,19 +132,8 @@ def area_means(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if maps.device.type != "mps":
         return F.adaptive_avg_pool2d(maps, size)
     # MPS pools only sizes that divide: averaging as a product with matrices
-    down, across = (_mean_matrix(a, b, maps.device) for a, b in ((height, size[0]), (width, size[1])))
-    return down.to(maps.dtype) @ maps @ across.to(maps.dtype).T
-
-
-@lru_cache(maxsize=32)
-def _mean_matrix(inputs: int, outputs: int, device: torch.device) -> Tensor:
-    """(outputs, inputs): row i averages pixels floor(i inputs / outputs) to ceil((i + 1) inputs / outputs)."""
-    with torch.inference_mode(False):  # a cached tensor must serve every mode
-        rows = torch.zeros(outputs, inputs)
-        for i in range(outputs):
-            first, last = i * inputs // outputs, -(-(i + 1) * inputs // outputs)
-            rows[i, first:last] = 1 / (last - first)
-        return rows.to(device)
+    down, across = (torch.tensor(mean_matrix(a, b)).to(maps) for a, b in ((height, size[0]), (width, size[1])))
+    return down @ maps @ across.T
 
 
 def center_crop(image: Tensor, side: int) -> Tensor:
@@ -221,3 +171,20 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     height, width = image.shape[-2:]
     right, bottom = -width % multiple, -height % multiple
     return image if not (right or bottom) else F.pad(image, (0, right, 0, bottom), mode="replicate")
+
+
+def constants(numbers: tuple[float, ...], shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Constant numbers as a tensor of the dtype and device of `like`, made once and not to be changed.
+
+    Args:
+        numbers: in the order of the shape.
+        shape: of the result.
+        like: gives dtype and device.
+    """
+    return _constants(numbers, shape, like.dtype, like.device)
+
+
+@lru_cache(maxsize=256)
+def _constants(numbers: tuple[float, ...], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # a cached tensor must serve every mode
+        return torch.tensor(numbers, dtype=dtype, device=device).reshape(shape)

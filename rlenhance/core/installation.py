@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
-import json
-from importlib import metadata
+import os
+import sys
+from collections.abc import Collection
+from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+
+#: The modules of the extra `train`, as far as every training imports them.
+TRAINING = ("torch", "gymnasium", "lightning_fabric", "tyro", "scipy", "skimage")
 
 
 def install_line(extra: str) -> str:
     """The command that adds an extra to this installation, wherever it came from: the index, a wheel, a checkout.
 
+    Where pipx or uv made the environment, the command is theirs: pip alone would install elsewhere.
+
     Source: direct_url.json, PEP 610.
     """
+    requirement, editable = _requirement(extra)
+    if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
+        return f'pipx install --force {"--editable " * editable}"{requirement}"'
+    if os.path.exists(os.path.join(sys.prefix, "uv-receipt.toml")):
+        return f'uv tool install --force {"--editable " * editable}"{requirement}"'
+    return f'pip install {"-e " * editable}"{requirement}"'
+
+
+def _requirement(extra: str) -> tuple[str, bool]:
+    """The package with the extra, from where it was installed, and whether that is an editable checkout."""
+    import json
+    from importlib import metadata  # here: it costs start-up time, as urllib does
+    from urllib.parse import unquote, urlsplit
+
     try:
         told = metadata.distribution("rlenhance").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        return f'pip install -e "{Path(__file__).resolve().parents[2]}[{extra}]"'
+        return f"{Path(__file__).resolve().parents[2]}[{extra}]", True
     try:
         place = json.loads(told) if told else {}
         url = urlsplit(place["url"])
     except (ValueError, KeyError, TypeError):
-        return f'pip install "rlenhance[{extra}]"'
+        return f"rlenhance[{extra}]", False
     if url.scheme == "file" and "dir_info" in place:
-        editable = "-e " if place["dir_info"].get("editable") else ""
-        return f'pip install {editable}"{unquote(url.path)}[{extra}]"'
+        return f"{unquote(url.path)}[{extra}]", bool(place["dir_info"].get("editable"))
     version = place.get("vcs_info")
     address = f"{version['vcs']}+{place['url']}@{version['commit_id']}" if version else place["url"]
-    return f'pip install "rlenhance[{extra}] @ {address}"'
+    return f"rlenhance[{extra}] @ {address}", False
+
+
+def require_extra(extra: str, modules: Collection[str], what: str) -> None:
+    """Refuse what needs an extra that is not installed, with the line that adds it.
+
+    Args:
+        extra: its name.
+        modules: what it brings.
+        what: needs it, for the message ("training").
+
+    Raises:
+        ModuleNotFoundError: a module is not there; SystemExit instead under `python -m`, where it would be a traceback.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        text = f"{what} needs {', '.join(missing)}, of the extra {extra}: {install_line(extra)}"
+        if sys.argv[:1] == ["-m"]:  # Python has not found the module yet that it is to run
+            raise SystemExit(f"error: {text}")
+        raise ModuleNotFoundError(text, name=missing[0])

@@ -14,7 +14,6 @@ import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -122,6 +121,8 @@ def load_installed(check: Callable[[Plugin], None] | None = None) -> list[Plugin
     Returns:
         Those that are new.
     """
+    from importlib import metadata  # here: it costs start-up time
+
     new = []
     for point in metadata.entry_points(group=GROUP):
         if point.module in _LOADED or point.value in _REFUSED:

@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.colormap import magnitude_colors
 from rlenhance.core.image import resize
-
-_DARKENS, _BRIGHTENS = (0.15, 0.35, 0.95), (1.0, 0.55, 0.05)  # blue, orange; white does nothing
 
 
 def action_colors(magnitude: Tensor, size: tuple[int, int], limit: float = 1.0) -> Tensor:
     """Action magnitudes as colours, one block per agent: (N, C, h, w) -> (N, 3, *size) in [0, 1].
 
-    White is no change, orange brightens, blue darkens. Channels are averaged.
-
-    Args:
-        magnitude: (N, C, h, w), see `ActionSet.magnitude`.
-        size: (height, width) in pixels.
-        limit: magnitude of the full colour.
+    See `rlenhance.core.colormap.magnitude_colors`.
     """
-    amount = (magnitude.mean(dim=1, keepdim=True) / limit).clamp(-1, 1)
-    colors = torch.ones(amount.shape[0], 3, *amount.shape[-2:], device=amount.device)
-    for sign, color in ((-1, _DARKENS), (1, _BRIGHTENS)):
-        share = (sign * amount).clamp(min=0)
-        colors = colors + share * (amount.new_tensor(color)[:, None, None] - 1)
-    return F.interpolate(colors, size, mode="nearest")
+    colors = np.stack([magnitude_colors(part, size, limit) for part in magnitude.detach().float().cpu().numpy()])
+    return torch.from_numpy(colors).movedim(-1, 1).to(magnitude.device)
 
 
 def side_by_side(images: Sequence[Tensor], gap: int = 2) -> Tensor:

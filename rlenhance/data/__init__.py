@@ -11,6 +11,7 @@ from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
 from rlenhance.data.near_duplicates import without_near_duplicates
 from rlenhance.data.sampler import Sampler, ShardedSampler
+from rlenhance.data.shards import ParquetImage, TarImage, read_shard
 from rlenhance.data.sidd import open_sidd, validation_blocks
 from rlenhance.data.simulated_camera import CameraSettings, SimulatedCamera, as_jpeg
 from rlenhance.data.splits import Splits, check_disjoint, join_splits, split_by_scene, validate_splits
@@ -20,15 +21,17 @@ from rlenhance.data.super_resolution import (
     load_super_resolution,
     open_super_resolution,
 )
+from rlenhance.data.synthetic_noise import NoisySampler, SyntheticNoise
 from rlenhance.data.tfrecords import TFRecordImage, records
 
 __all__ = [
     "BLIND", "DAMAGES", "LEVELS", "NOISES", "REAL", "RELIGHT_KINDS", "Batch", "BatchSource", "CameraJpegSampler",
     "CameraModel", "CameraSettings", "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit",
-    "Example", "ImageCache", "MixedDamage", "Noise", "Relight", "Sampler", "ShardedSampler", "SimulatedCamera",
-    "Splits", "SuperResolutionSampler", "TFRecordImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread",
-    "join_splits", "load_completion", "load_example", "load_split", "load_super_resolution", "noise_from",
-    "open_celeba", "open_clean", "open_completion", "open_dataset", "open_noisy", "open_sidd",
-    "open_super_resolution", "parse_noise", "records", "sample_photographs", "split_by_scene", "validate_splits",
-    "validation_blocks", "without_near_duplicates",
+    "Example", "ImageCache", "MixedDamage", "Noise", "NoisySampler", "ParquetImage", "Relight", "Sampler",
+    "ShardedSampler", "SimulatedCamera", "Splits", "SuperResolutionSampler", "SyntheticNoise", "TFRecordImage",
+    "TarImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread", "join_splits", "load_completion",
+    "load_example", "load_split", "load_super_resolution", "noise_from", "open_celeba", "open_clean",
+    "open_completion", "open_dataset", "open_noisy", "open_sidd", "open_super_resolution", "parse_noise",
+    "read_shard", "records", "sample_photographs", "split_by_scene", "validate_splits", "validation_blocks",
+    "without_near_duplicates",
 ]

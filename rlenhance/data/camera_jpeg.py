@@ -23,9 +23,9 @@ from rlenhance.data.simulated_camera import SimulatedCamera, as_jpeg
 #: (H, W, 3) float32 in [0, 1] -> the same, brightened by a curve.
 ToneCurve = Callable[[np.ndarray], np.ndarray]
 #: A photograph in [0, 1] -> its noise map, (1, 1, h, w).
-NoiseMeasure = Callable[[np.ndarray], Tensor]
+NoiseMeasure = Callable[[np.ndarray], np.ndarray]
 #: A dark photograph, uint8, and the curve that brightens it -> the noise map after that, (1, 1, h, w).
-NoiseEstimator = Callable[[np.ndarray, ToneCurve], Tensor]
+NoiseEstimator = Callable[[np.ndarray, ToneCurve], np.ndarray]
 _STEPS = 8  # iterations of the curve
 _POOL, _BATCHES_PER_IMAGE = 16, 3  # images that crops are cut from, and batches after which one is replaced
 _NOISELESS = 0.15  # share of the processed photographs without noise, for which the photograph is the target
@@ -226,7 +226,7 @@ class CameraJpegSampler(ExampleSampler):
         bright = curve(photograph.astype(np.float32) / 255)
         noise = self.measure(bright) if as_it_is and self.measure else self.noise_map(photograph, curve)
         return to_planes(bright), to_planes(target), torch.nn.functional.interpolate(
-            noise, size=bright.shape[:2], mode="bilinear", align_corners=False)
+            torch.from_numpy(noise), size=bright.shape[:2], mode="bilinear", align_corners=False)
 
     def _process(self, clean: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A photograph of `processed`, some without noise, and its reference."""

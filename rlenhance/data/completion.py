@@ -20,15 +20,14 @@ from rlenhance.data.examples import Example, to_planes
 from rlenhance.data.image_cache import ImageCache
 from rlenhance.data.sampler import ExampleSampler, random_box
 from rlenhance.data.splits import Splits, split_by_scene
+from rlenhance.ops.masked_tensors import downscale_masked, mask_out
 from rlenhance.ops.masks import (
     DIFFERENCE,
     MASK_GENERATORS,
     SQUARE_SHARE,
     detect_mask,
     dilate_soft_edge,
-    downscale_masked,
     mask_from_difference,
-    mask_out,
 )
 
 COMPLETION_LAYOUTS = """known layouts of pictures to complete:

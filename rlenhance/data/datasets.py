@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from collections.abc import Callable, Sequence
-from itertools import zip_longest
+from collections.abc import Sequence
 from pathlib import Path
 
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.data.celeba import open_celeba
 from rlenhance.data.degradations import Darken, Degradation, Noise, parse_noise
-from rlenhance.data.examples import Example
+from rlenhance.data.examples import Example, scene_of
 from rlenhance.data.image_cache import Source
+from rlenhance.data.shards import read_shard, shard_files
 from rlenhance.data.sidd import is_sidd, open_sidd
 from rlenhance.data.splits import Splits, split_by_scene
 from rlenhance.io.files import EXTENSIONS
+from rlenhance.io.pairs import pair_files
+from rlenhance.io.samples import sample_path
 
 LAYOUTS = """known layouts of a data folder:
   our485/{low,high} and eval15/{low,high}   LOL (or ours485): validation is carved from our485, eval15 is the test
@@ -25,18 +26,11 @@ LAYOUTS = """known layouts of a data folder:
                                             test/ or test/test/ without references are for inference
   0001_001_S6_.../0001_{NOISY,GT}_SRGB_...  SIDD: pairs, split by scene; the test is Validation*BlocksSrgb.mat
   pictures directly inside                  dark photographs alone, no reference
+  *.tar or *.parquet, or one such file      shards of WebDataset, tables of Parquet (docs/howto/shards.md)
 for denoising also img_align_celeba/ beside list_eval_partition.txt, and TFRecord files (*-r08.tfrecords)"""
 
 _INPUTS, _TARGETS = ("low", "input", "train", "val", "test"), ("high", "gt", "target", "normal")
 _LOL_TRAINING = "our485", "ours485"  # as the archive has it, and as ReLLIE's text calls it
-_SCENE = re.compile(r"^(s\d+)_")
-_ROLE = re.compile(r"^(low|high|normal|input|gt)(?=\d)")  # low00001.png beside normal00001.png
-
-
-def scene_of(name: str) -> str:
-    """The scene that a file name states (`s012_0034` -> `s012`), else the name itself."""
-    match = _SCENE.match(name)
-    return match.group(1) if match else _ROLE.sub("", name)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -44,42 +38,7 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
-#: The part that a file plays in its pair, before the number that both share: train_00001.png beside gt_00001.png.
-_PREFIX = re.compile(r"^(low|high|normal|input|gt|target|train|val|test|noisy|clean)[ _-]?(?=\d)", re.IGNORECASE)
-_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
-#: What two files of a pair share, the strictest first: the name, the name without its part, and without leading zeros.
-_SHARED: tuple[Callable[[str], str], ...] = (
-    str, lambda stem: _PREFIX.sub("", stem), lambda stem: _ZEROS.sub("", _PREFIX.sub("", stem)))
 _NAMED = 5  # files of each kind that a message lists
-
-
-def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Pair the files of two folders by name: equal names first, then `train_1` with `gt_1`, then `1` with `00001`.
-
-    Args:
-        inputs, targets: in the order of their names.
-
-    Returns:
-        The pairs in the order of the inputs, and a line for each file that has no partner, or the same as another.
-    """
-    found: dict[Path, Path] = {}
-    rest = [list(inputs), list(targets)]
-    for shared in _SHARED:
-        theirs = {shared(path.stem): path for path in reversed(rest[1])}  # the first of a name
-        for path in rest[0]:
-            if partner := theirs.pop(shared(path.stem), None):
-                found[path] = partner
-        rest = [[path for path in rest[0] if path not in found],
-                [path for path in rest[1] if path not in set(found.values())]]
-    lines: list[list[str]] = []
-    for part, whole, others in ((rest[0], list(found), targets), (rest[1], list(found.values()), inputs)):
-        taken = {_SHARED[-1](path.stem): path for path in whole}
-        twins = [taken.get(_SHARED[-1](path.stem)) for path in part]
-        missing = f"no picture of that name in {others[0].parent if others else 'the other folder'}"
-        lines.append([f"{path}: {f'pairs by the same name as {twin}' if twin else missing}"
-                      for path, twin in zip(part, twins, strict=True)])
-    both = [line for pair in zip_longest(*lines) for line in pair if line]  # the first ones show both ways of naming
-    return [(path, found[path]) for path in inputs if path in found], both
 
 
 def _pair_folders(folder: Path) -> tuple[Path, Path] | None:
@@ -115,6 +74,8 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
         UsageError: no such folder, no image, too few scenes to hold one out, or no such fold.
     """
     folder = Path(folder)
+    if (shards := shard_files(folder)) and not (folder.is_dir() and _holds_pictures(folder)):
+        return _open_shards(folder, shards, seed, fold)
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; {LAYOUTS}")
     if is_sidd(folder):
@@ -136,8 +97,7 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
             parts[part] = [example for example in parts[part] if example.target is not None]
     if not names:
         whole, unmatched = examples_in(folder)
-        many = len({example.scene for example in whole}) >= 10
-        parts = split_by_scene(whole, {"val": 0.15, "test": 0.2} if many else {"val": 0.15}, seed, fold)
+        parts = _dealt_out(whole, seed, fold)
     elif not parts["val"]:
         parts |= split_by_scene(parts["train"], {"val": 0.15}, seed, fold)
     elif fold:
@@ -150,6 +110,42 @@ def open_dataset(folder: Path | str, seed: int = 0, fold: int = 0) -> Splits:
             f"to hold one out for validation: at least three scenes are needed{_without_partners(unmatched)}"
         )
     return Splits(parts["train"], parts["val"], parts.get("test", []), str(folder), unmatched, inference)
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder has pictures in a layout of files, beside which an archive may lie."""
+    inside = any((folder / name).is_dir() for name in (*_LOL_TRAINING, "train", "val", "test"))
+    return inside or bool(_pair_folders(folder) or image_files(folder)) or is_sidd(folder)
+
+
+def _dealt_out(whole: Sequence[Example], seed: int, fold: int) -> dict[str, list[Example]]:
+    """The splits of examples that have none of their own."""
+    many = len({example.scene for example in whole}) >= 10
+    return split_by_scene(whole, {"val": 0.15, "test": 0.2} if many else {"val": 0.15}, seed, fold)
+
+
+_SHARD_SPLIT = re.compile(r"^(train|val|validation|test)(?![a-z])", re.IGNORECASE)
+
+
+def _open_shards(path: Path, files: Sequence[Path], seed: int, fold: int) -> Splits:
+    """The splits of shards: those that their names begin with, as in test-000.tar, or by scene."""
+    parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
+    unmatched: list[str] = []
+    for file in files:
+        found, lines = read_shard(file)
+        match = _SHARD_SPLIT.match(file.stem)
+        parts[match.group(1).lower().replace("validation", "val") if match else "train"] += found
+        unmatched += lines
+    if not parts["val"] and not parts["test"]:
+        parts = {"test": [], **_dealt_out(parts["train"], seed, fold)}
+    elif not parts["val"]:
+        parts |= split_by_scene(parts["train"], {"val": 0.15}, seed, fold)
+    elif fold:
+        raise UsageError(f"{path}: its splits are ready-made, there is no fold {fold}")
+    if not parts["train"] or not parts["val"]:
+        raise UsageError(f"{path}: {sum(map(len, parts.values()))} pictures are too few to hold a scene out for "
+                         f"validation: at least three scenes are needed")
+    return Splits(parts["train"], parts["val"], parts["test"], str(path), unmatched)
 
 
 def _without_partners(lines: Sequence[str]) -> str:
@@ -262,28 +258,8 @@ SAMPLE_SETS: dict[str, dict[str, str]] = {
     },
     "four": SAMPLE_ROLES,
 }
-#: Sample photograph -> its package and folder; all others are in scikit-image.
-_PACKAGED = {"flower": "sklearn/datasets/images", "china": "sklearn/datasets/images",
-             "grace_hopper": "matplotlib/mpl-data/sample_data"}
 _SAMPLES = "sample photographs (a demonstration on four photographs)"
 _SAMPLE_EXPOSURES = (1 / 2, 1 / 3, 1 / 4, 1 / 6, 1 / 8, 1 / 12, 1 / 16, 1 / 32)
-
-
-def sample_path(name: str) -> Path:
-    """The file of a sample photograph, in the package of scikit-image (public domain and CC0), scikit-learn (CC BY
-    2.0) or matplotlib (public domain); nothing is downloaded.
-
-    Raises:
-        UsageError: the version that is installed does not have it.
-    """
-    package, _, folder = _PACKAGED.get(name, "skimage/data").partition("/")
-    found = importlib.util.find_spec(package)  # without importing it, which costs start-up time
-    place = Path(found.origin if found and found.origin else package).parent / folder
-    for ending in (".png", ".jpg"):
-        if (path := place / f"{name}{ending}").is_file():
-            return path
-    raise UsageError(f"the sample photograph {name!r} is not in this version of {package} ({place}); install the "
-                     f"version that constraints.txt names, or name a folder of your own as data")
 
 
 def sample_photographs(darken: Darken | None = None, names: str = "four") -> Splits:

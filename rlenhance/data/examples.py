@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from rlenhance.data.degradations import Degradation
 from rlenhance.data.image_cache import ImageCache, Source
 
 T = TypeVar("T")
+_SCENE = re.compile(r"^(s\d+)_")
+_ROLE = re.compile(r"^(low|high|normal|input|gt)(?=\d)")  # low00001.png beside normal00001.png
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class Example:
         image = None if self.image is None else cache.load(self.image)
         target = None if self.target is None else cache.load(self.target)
         return image, target
+
+
+def scene_of(name: str) -> str:
+    """The scene that a file name states (`s012_0034` -> `s012`), else the name itself."""
+    match = _SCENE.match(name)
+    return match.group(1) if match else _ROLE.sub("", name)
 
 
 def to_planes(pixels: np.ndarray) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,11 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.batch import Batch
 from rlenhance.data.examples import Example, grey, to_planes
 from rlenhance.data.image_cache import ImageCache
+from rlenhance.data.shards import ShardImage
 from rlenhance.data.tfrecords import TFRecordImage
+
+#: Examples of shards that are shuffled together, at least.
+WINDOW = 512
 
 
 class ExampleSampler:
@@ -44,6 +48,8 @@ class ExampleSampler:
         if size < self.min_size:
             raise UsageError(f"pictures to train on must be at least {self.min_size} pixels wide; got size {size}")
         self.examples, self.cache, self.size, self.seed = list(examples), cache, size, seed
+        self._blocks = blocks_of(examples)
+        self._streamed: tuple[tuple[int, int], np.ndarray] = ((-1, -1), np.empty(0))
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         """The `count` samples of update `step`, on the CPU; of these only `part`, where processes share them."""
@@ -66,7 +72,11 @@ class ExampleSampler:
     def _index(self, number: int) -> int:
         """Which example sample `number` is cut from."""
         epoch, place = divmod(number, len(self.examples))
-        return int(shuffled(self.seed, epoch, len(self.examples))[place])
+        if self._blocks is None:
+            return int(shuffled(self.seed, epoch, len(self.examples))[place])
+        if self._streamed[0] != (self.seed, epoch):
+            self._streamed = (self.seed, epoch), streamed(self.seed, epoch, self._blocks)
+        return int(self._streamed[1][place])
 
 
 def rng_of(*key: int) -> np.random.Generator:
@@ -78,6 +88,31 @@ def rng_of(*key: int) -> np.random.Generator:
 def shuffled(seed: int, epoch: int, count: int) -> np.ndarray:
     """The order of an epoch: a permutation of `count`."""
     return rng_of(seed, 1 << 40 | epoch).permutation(count)
+
+
+def streamed(seed: int, epoch: int, blocks: Sequence[Sequence[int]]) -> np.ndarray:
+    """The order of an epoch that reads few blocks at a time: the blocks are shuffled and joined until they have
+    `WINDOW` examples, which are shuffled together."""
+    order: list[np.ndarray] = []
+    window: list[int] = []
+    rng = rng_of(seed, 1 << 42 | epoch)
+    for place, number in enumerate(shuffled(seed, epoch, len(blocks))):
+        window += blocks[number]
+        if len(window) >= WINDOW or place + 1 == len(blocks):
+            order.append(rng.permutation(window))
+            window = []
+    return np.concatenate(order)
+
+
+def blocks_of(examples: Sequence[Example]) -> list[list[int]] | None:
+    """The numbers of the examples of each block of shards; None where not all lie in shards."""
+    blocks: dict[Hashable, list[int]] = {}
+    for number, example in enumerate(examples):
+        image = example.target if example.image is None else example.image
+        if not isinstance(image, ShardImage):
+            return None
+        blocks.setdefault(image.block, []).append(number)
+    return list(blocks.values())
 
 
 class Sampler(ExampleSampler):
@@ -185,7 +220,7 @@ def by_file(examples: Sequence[Example]) -> list[list[int]]:
     files: dict[Path | int, list[int]] = {}
     for number, example in enumerate(examples):
         image = example.target if example.image is None else example.image
-        files.setdefault(image.file if isinstance(image, TFRecordImage) else number, []).append(number)
+        files.setdefault(image.file if isinstance(image, (TFRecordImage, ShardImage)) else number, []).append(number)
     return list(files.values())
 
 

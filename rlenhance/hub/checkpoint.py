@@ -9,13 +9,13 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
@@ -23,14 +23,12 @@ from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.json_files import parse_json
 from rlenhance.core.plugins import load_installed, loaded_plugins, plugins_of, texts_in, warn_if_changed
 from rlenhance.hub import migrate
-from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, is_pickle, read_config
+from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, read_config
 from rlenhance.hub.shipped import locate
 from rlenhance.hub.spec import WithinWeights, check_spec
+from rlenhance.hub.weight_files import check_header, one_line, reading_safetensors, weight_shapes
 from rlenhance.models import MODELS, ImageNetwork, Policy, build_model
 
-#: Bytes of the header of a safetensors file that is read.
-MAX_HEADER = 8 << 20
-_DTYPES = frozenset(("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"))
 _MAX_NESTED = 3
 _MAX_PATH = 500
 _loading = threading.local()
@@ -156,31 +154,10 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UsageError(f"{folder}: weights and config do not fit together ({_line(error)})") from error
+        raise UsageError(f"{folder}: weights and config do not fit together ({one_line(error)})") from error
     _check_finite(folder / MODEL, tensors, "use another checkpoint")
+    _check_digests(folder, config, (MODEL,))
     return network.to(device).eval()
-
-
-def weight_shapes(folder: Path, name: str = MODEL) -> dict[str, list[int]]:
-    """The shapes of the tensors in a file of a checkpoint, by their names there; the tensors are not read.
-
-    Raises:
-        UsageError: damaged, or not safetensors.
-    """
-    path = folder / name
-    if not path.is_file():
-        raise UsageError(f"{path}: missing; take another copy of it")
-    with _safetensors(path):
-        check_header(path)
-        with safe_open(path, framework="pt") as file:
-            slices = {weight: file.get_slice(weight) for weight in file.keys()}  # noqa: SIM118
-            kinds = {weight: part.get_dtype() for weight, part in slices.items()}
-            shapes = {weight: part.get_shape() for weight, part in slices.items()}
-    for weight, kind in kinds.items():
-        if kind not in _DTYPES:
-            raise UsageError(f"{path}: the weight {weight:.60} is of type {kind}; known are "
-                             f"{', '.join(sorted(_DTYPES))}")
-    return shapes
 
 
 def _check_shapes(folder: Path, network: ImageNetwork, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -213,7 +190,7 @@ def _create(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequen
         if isinstance(error, UnknownName) and missing:
             remedy = (f": it has parts of the plugin {', '.join(missing)}, and a checkpoint has no code imported; load "
                       f"it first, with --plugin {missing[0]}.py, or from Python with rlenhance.load_plugin")
-        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({_line(error)}){remedy}") from error
+        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error)}){remedy}") from error
     for module, digest in needed.items():
         if module in loaded_plugins():
             warn_if_changed(loaded_plugins()[module], digest, f"{folder} was trained")
@@ -247,9 +224,9 @@ def load_training(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder}: holds no training state, it cannot be resumed; start from its weights with --init")
     config = read_config(folder)
-    _check_digests(folder, config)
+    _check_digests(folder, config, (MODEL, TRAINING, CONFIG))
     flat = _read_tensors(path)
-    with _safetensors(path), safe_open(path, framework="pt") as file:
+    with reading_safetensors(path), safe_open(path, framework="pt") as file:
         outline = (file.metadata() or {}).get("outline")
     if outline is None:
         raise UsageError(f"{path}: not a training state; start from the weights with --init")
@@ -262,18 +239,23 @@ def load_training(folder: Path) -> dict[str, Any]:
     return migrate.upgrade_training(state) if config["format"] == 1 else state
 
 
-def _check_digests(folder: Path, config: Mapping[str, Any]) -> None:
-    """Compare a checkpoint with the digests that were written with it, where there are any."""
+def _check_digests(folder: Path, config: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Compare files of a checkpoint with the digests that were written with it, where there are any."""
     known = config.get("digests")
     if not isinstance(known, dict):
         return
     bare = {name: value for name, value in config.items() if name != "digests"}
     for name, digest in known.items():
-        if name in (MODEL, TRAINING, CONFIG):
+        if name in files:
             seen = _digest(_text(bare)) if name == CONFIG else _file_digest(folder / name)
             if seen != digest:
                 raise UsageError(f"{folder / name}: damaged, it is not what was saved (its digest is {seen}, and "
                                  f"{CONFIG} says {digest!r:.40}); take another copy of it")
+
+
+def weights_digest(folder: Path) -> str:
+    """The digest of a checkpoint's weights, as `digests` in its config.json has it."""
+    return _file_digest(folder / MODEL)
 
 
 def _digest(data: bytes) -> str:
@@ -290,36 +272,9 @@ def _text(config: Mapping[str, Any]) -> bytes:
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
-    with _safetensors(path):
+    with reading_safetensors(path):
         check_header(path)
         return load_file(path)
-
-
-def check_header(path: Path) -> None:
-    """Refuse a safetensors file whose header is larger than `MAX_HEADER`, before it is read."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-    if size > MAX_HEADER and not is_pickle(path):
-        raise UsageError(f"{path}: damaged, or not safetensors (a header of {size:,} bytes; the limit is "
-                         f"{MAX_HEADER:,})")
-
-
-@contextmanager
-def _safetensors(path: Path) -> Iterator[None]:
-    """What goes wrong with a safetensors file, as a UsageError."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
-        kind = "a pickle under another name, never loaded" if is_pickle(path) else _line(error)
-        raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
-
-
-def _line(error: Exception) -> str:
-    """An error in one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) < 400 else f"{text[:400]}..."
 
 
 def _load_prior(name: str) -> ImageNetwork:

@@ -99,7 +99,9 @@ def verify(place: Path) -> None:
         UsageError: a file is missing, not listed, or damaged.
     """
     sums = read_sums(place.parent)
-    for name in (MODEL, CONFIG):
+    exports = {path.name for path in place.glob("*.onnx")} | {
+        Path(name).name for name in sums if name.startswith(f"{place.name}/") and name.endswith(".onnx")}
+    for name in (MODEL, CONFIG, *sorted(exports)):
         path = place / name
         if not path.is_file():
             raise UsageError(f"{path}: missing; install rlenhance again")

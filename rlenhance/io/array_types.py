@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.photo import Photo
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DEEP = ("I;16", "I;16L", "I;16N")  # PIL's 16-bit greys in native byte order
 _WAY_OUT = {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "1": "L", "P": "RGB (or RGBA)", "PA": "RGBA",
@@ -32,7 +34,8 @@ def apply_to(image: Any, change: Callable[[Photo], Photo]) -> Any:
     """
     if isinstance(image, Image.Image):
         return _apply_to_image(image, change)
-    if isinstance(image, Tensor):
+    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    if torch is not None and isinstance(image, torch.Tensor):
         return _apply_to_tensor(image, change)
     return _apply_to_array(image, change)
 
@@ -62,6 +65,8 @@ def _apply_to_image(image: Image.Image, change: Callable[[Photo], Photo]) -> Ima
 
 
 def _apply_to_tensor(tensor: Tensor, change: Callable[[Photo], Photo]) -> Tensor:
+    import torch
+
     whole = tensor.dtype in (torch.uint8, torch.uint16)
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or not (whole or tensor.is_floating_point()):
         way = ": channels come first, as in tensor.movedim(-1, -3)" * (tensor.ndim > 2 and tensor.shape[-1] == 3)

@@ -8,7 +8,7 @@
 
 `process` takes a `Photo` and returns a `Photo` (the same object where nothing changes) and what it decided. It runs in
 the calling thread, one photograph after the other, so it need not be thread-safe and may use every core; other threads
-read and write files meanwhile.
+read and write files meanwhile. With `at_once` above 1, it runs in several threads, each with a small photograph.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ Process = Callable[[Photo], tuple[Photo, Mapping[str, Any]]]
 ClipProcess = Callable[[Path, Path], tuple[tuple[int, int], Mapping[str, Any], Sequence[str]]]
 #: Default number of photographs in memory: one per core and two waiting, at most eight.
 MAX_IN_FLIGHT = min(8, (os.cpu_count() or 1) + 2)
+_LARGE = 6_000_000  # pixels from which one photograph at a time is processed, on all cores
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class _Work:
 def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = None,
               read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
               extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
-              decode_seconds: float | None = None, process_clip: ClipProcess | None = None) -> Iterator[Outcome]:
+              decode_seconds: float | None = None, process_clip: ClipProcess | None = None,
+              at_once: int = 1) -> Iterator[Outcome]:
     """Carry a plan out; a photograph that fails, by whatever error, is reported and the rest goes on.
 
     Several processes may carry out the same plan: without `overwrite`, each result is written once. Temporary files of
@@ -121,6 +123,8 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
         megapixels: larger photographs are refused by their header.
         decode_seconds: decode each photograph in a child process with this limit, see `rlenhance.io.read`; None:
             without.
+        at_once: photographs that are processed at a time, in threads; above 1, `process` is thread-safe. Large ones
+            and those of a plan with clips are processed one after the other.
 
     Yields:
         An outcome per photograph, in the order of the plan, the skipped ones first.
@@ -140,10 +144,15 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
     reading: deque[Future[_Work]] = deque()
     writing: deque[Future[_Work]] = deque()
     pool = ThreadPoolExecutor(max_in_flight, thread_name_prefix="photo")
+    clips = process_clip is not None and any(is_clip(job.source) for job in plan.jobs)
+    room = threading.Semaphore(at_once) if min(at_once, len(plan.jobs)) > 1 and not clips else None
     with _route_warnings():
         try:
             while waiting or reading or writing:
                 while waiting and len(reading) + len(writing) < max_in_flight:
+                    if room is not None:
+                        writing.append(pool.submit(stages.whole, _Work(waiting.popleft()), process, room))
+                        continue
                     reading.append(pool.submit(stages.read, _Work(waiting.popleft())))
                 if writing and (writing[0].done() or not reading):
                     yield writing.popleft().result().outcome()
@@ -163,7 +172,15 @@ class _Stages:
         self._plan = plan
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
         self._decode, self._process_clip = decode, process_clip
-        self.stopped = threading.Event()
+        self.stopped, self._large = threading.Event(), threading.Lock()
+
+    def whole(self, work: _Work, process: Process, room: threading.Semaphore) -> _Work:
+        """All stages, in one thread of several; `room` is for those that process at a time."""
+        work = self.read(work)
+        large = work.size is not None and work.size[0] * work.size[1] > _LARGE
+        with room, self._large if large else nullcontext():
+            work = work if self.stopped.is_set() else self.change(work, process)
+        return self.write(work)
 
     def read(self, work: _Work) -> _Work:
         """Decode a photograph; a clip passes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections.abc import Collection, Iterable
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError, refuse_os_errors
-from rlenhance.io.files import EXTENSIONS
+from rlenhance.io.containers import EXTENSIONS
 
 #: Standard input as a source, standard output as a target; a file named "-" is written ./-.
 STDIO = Path("-")
+#: Ending of lists of files.
+LIST = ".txt"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class FoundPhoto:
     path: Path
     relative_dir: Path = Path()
     explicit: bool = False
+
+    @property
+    def key(self) -> str:
+        """What a shard is chosen by: the path below the folder that was given; of a file, the path as it was given."""
+        return self.path.as_posix() if self.explicit else (self.relative_dir / self.path.name).as_posix()
 
 
 def is_photo(path: Path, extensions: Collection[str] = EXTENSIONS) -> bool:
@@ -90,8 +98,9 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude
     """The photographs of a command line, each once, in the order given.
 
     Args:
-        words: files; folders; patterns with * ? [ ] or ** (a file of exactly that name has precedence); `STDIO`.
-        recursive: include the folders below.
+        words: files; folders; patterns with * ? [ ] or ** (a file of exactly that name has precedence); lists of files
+            (.txt, see `read_list`); `STDIO`.
+        recursive: include the folders below; results of a list mirror its paths as they are written.
         exclude: a folder that is left out: the one of the results.
         extensions: of the files in folders and patterns.
 
@@ -100,7 +109,14 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude
     """
     found: dict[Path, FoundPhoto] = {}
     for word in map(Path, words):
-        if word == STDIO or os.path.isfile(word):
+        if word.suffix.lower() == LIST and os.path.isfile(word):
+            for path in map(Path, read_list(word)):
+                folder = path.parent.relative_to(path.anchor) if recursive else Path()
+                if ".." in folder.parts:
+                    raise UsageError(f"{word}: {path}: leads out of the folder of results (recursive); write paths "
+                                     f"without ..")
+                found.setdefault(path, FoundPhoto(path, folder, explicit=True))
+        elif word == STDIO or os.path.isfile(word):
             found[word] = FoundPhoto(word, explicit=True)
         elif os.path.isdir(word):
             for path in list_photos(word, recursive=recursive, exclude=exclude, extensions=extensions):
@@ -115,6 +131,22 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude
     if not found:
         raise UsageError("no photograph is named")
     return list(found.values())
+
+
+def read_list(path: Path) -> list[str]:
+    """The paths in a list: one a line, or each before a NUL byte, as `find -print0` writes them.
+
+    They are not looked at: one that is missing fails when it is reached.
+
+    Raises:
+        UsageError: the list is empty.
+    """
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    names = [os.fsdecode(line) for line in lines if line]
+    if not names:
+        raise UsageError(f"{path}: an empty list; it has the path of a photograph on each line")
+    return names
 
 
 def _why_not(path: Path) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
-from rlenhance.io.decode import decode as decode
-from rlenhance.io.encode import encode as encode
+from rlenhance.io.decoder import decode as decode
+from rlenhance.io.encoder import encode as encode
 from rlenhance.io.isolate import run_isolated
 from rlenhance.io.limits import MEGAPIXELS, decode_memory
 from rlenhance.io.photo import Photo as Photo

@@ -331,7 +331,10 @@ def _serve(number: int) -> None:
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     other = socket.socket(fileno=number)
-    import rlenhance.io.decode  # noqa: F401  (its libraries, before the limits hold)
+    from imagecodecs import jpeg8_decode  # noqa: F401  (the libraries, before the limits hold)
+
+    import rlenhance.io.decoder
+    import rlenhance.io.openers  # noqa: F401
 
     _send(other, None)
     idle = _address_space()

@@ -57,6 +57,14 @@ def bounded(data: bytes) -> tuple[bytes, bytes, int]:
     return (b"".join([*kept, view[copied:]]) if kept else data), b"".join(exif), lost
 
 
+def is_complete(data: bytes) -> bool:
+    """Whether the marker of the end follows the last header; decoders fill up with grey where it does not."""
+    at = 2
+    while (found := _MARKER.search(data, at)) and data[found.end() - 1] != _SOS:
+        at = _end(data, found.end() - 2)
+    return data.find(bytes([0xFF, _EOI]), at) >= 0
+
+
 def _end(data: bytes, start: int) -> int:
     """The end of the segment whose marker begins at a place."""
     size = int.from_bytes(data[start + 2 : start + 4], "big")

@@ -12,7 +12,7 @@ from rlenhance.core.installation import install_line
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
 
-#: Bytes of memory per pixel that decoding takes at most, with what is returned (WebP, camera RAW; a JPEG takes 7).
+#: Bytes of memory per pixel that decoding takes at most, with what is returned (WebP, camera RAW; a JPEG takes 3).
 PIXEL_BYTES = 20
 
 #: Exceptions of Pillow, tifffile, imagecodecs and libheif for damaged files.
@@ -55,3 +55,14 @@ def decode_memory(megapixels: float, size: int) -> float:
 def missing_extra(what: str, extra: str) -> UsageError:
     """The error for a missing library, with the command that installs it."""
     return UsageError(f"{what} needs the extra {extra}: {install_line(extra)}")
+
+
+def check_quality(quality: int | None) -> int | None:
+    """Return a quality from 1 to 100, or None.
+
+    Raises:
+        UsageError: below 1 or above 100.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must lie between 1 and 100; got {quality}")
+    return quality

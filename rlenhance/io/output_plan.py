@@ -23,6 +23,7 @@ from rlenhance.io.discovery import (
     iter_files,
     iter_photos,
 )
+from rlenhance.io.shard import Shard
 from rlenhance.io.video_formats import CLIP_EXTENSIONS, WRITABLE_CLIPS, container_of, is_clip
 
 #: Fields of a name template.
@@ -54,6 +55,7 @@ class BatchPlan:
         other_kinds: files of a folder that are neither photographs nor clips: extension -> their number.
         overwrite: a result that appears while the plan is carried out is replaced.
         skip_existing: else: it is skipped, and no failure.
+        other_shards: number of photographs that are those of other shards.
     """
 
     jobs: tuple[Job, ...]
@@ -63,6 +65,7 @@ class BatchPlan:
     overwrite: bool = True
     skip_existing: bool = False
     other_kinds: Mapping[str, int] = field(default_factory=dict)
+    other_shards: int = 0
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ class OutputNaming:
 @refuse_os_errors()
 def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, naming: OutputNaming | None = None,
               recursive: bool = False, overwrite: bool = False, skip_existing: bool = False,
-              clips: bool = False, inputs: Iterable[Path] = ()) -> BatchPlan:
+              clips: bool = False, inputs: Iterable[Path] = (), shard: Shard | None = None) -> BatchPlan:
     """Plan the results of photographs.
 
     Args:
@@ -163,6 +166,7 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
         skip_existing: skip photographs whose results exist.
         clips: include clips of folders and patterns.
         inputs: other files that are read, and that no result may replace either.
+        shard: plan its photographs alone, with the names that they have in the whole; there may be none.
 
     Raises:
         UsageError: a source that does not exist; results that exist, that share a name, or that would replace a
@@ -178,21 +182,25 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
     if not photos:
         raise UsageError(f"{named[0]}: holds nothing but results (*{naming.suffix}.*); name one to enhance it again")
     folder = folder or (place is not None and place != STDIO and len(photos) > 1)
+    if shard is not None and any(photo.path == STDIO for photo in photos):
+        raise UsageError("-: a photograph from standard input is in no shard (shard); leave one out")
     _check_place(place, naming, photos, folder)
     jobs = [Job(photo.path, _target(photo, place, naming, f"{number:0{len(str(len(photos)))}}", folder))
             for number, photo in enumerate(photos, start=1)]
     if clips:
         _check_clips(jobs)
-    there = _check_targets(jobs, overwrite or skip_existing, inputs)
+    own = jobs if shard is None else [job for job, photo in zip(jobs, photos, strict=True) if shard.holds(photo.key)]
+    there = _check_targets(jobs, own, overwrite or skip_existing, inputs)
     if overwrite and there and recursive and place is not None:
         _check_nested(place, named, jobs, there, endings)
-    skipped = tuple(job for job in jobs if skip_existing and job in there)
+    kept = there if skip_existing else set()
     others = [path for word in named if word != STDIO and os.path.isdir(word)
               for path in iter_files(word, recursive, place) if not is_photo(path, endings)]
     films = tuple(path for path in others if is_clip(path))
     kinds = Counter(path.suffix.lower() or path.name for path in others if not is_clip(path))
-    return BatchPlan(tuple(job for job in jobs if job not in skipped), skipped, made, films, overwrite, skip_existing,
-                     dict(kinds.most_common()))
+    left, skipped = tuple(job for job in own if job not in kept), tuple(job for job in own if job in kept)
+    return BatchPlan(left, skipped, made, films, overwrite, skip_existing, dict(kinds.most_common()),
+                     len(jobs) - len(own))
 
 
 def _check_clips(jobs: list[Job]) -> None:
@@ -243,15 +251,15 @@ def _target(photo: FoundPhoto, place: Path | None, naming: OutputNaming, number:
     return place / photo.relative_dir / naming.name(photo.path, number, beside=False) if folder else place
 
 
-def _check_targets(jobs: list[Job], may_exist: bool, inputs: Iterable[Path]) -> set[Job]:
-    """Refuse conflicts; returns the jobs whose results exist.
+def _check_targets(jobs: list[Job], own: list[Job], may_exist: bool, inputs: Iterable[Path]) -> set[Job]:
+    """Refuse conflicts among all jobs; returns those of `own` whose results exist.
 
     Sources are compared by device and inode, so that links and names in another case are recognised.
     """
     sources = _by_identity([*inputs, *(job.source for job in jobs)])
     taken: dict[str, Path] = {}
     cases: dict[Path, bool] = {}
-    there: set[Job] = set()
+    there, wanted = set[Job](), set(own)
     for source, target in ((job.source, job.target) for job in jobs if job.target != STDIO):
         if target.parent not in cases:
             cases[target.parent] = is_case_insensitive(target.parent)
@@ -261,8 +269,8 @@ def _check_targets(jobs: list[Job], may_exist: bool, inputs: Iterable[Path]) -> 
         if other != source:
             raise UsageError(f"{other} and {source} would both be written to {target}; process them separately, or "
                              f"use the name (template) '{{stem}}_{{kind}}{{ext}}'")
-        if _exists(target, source, sources, may_exist):
-            there.add(Job(source, target))
+        if (job := Job(source, target)) in wanted and _exists(target, source, sources, may_exist):
+            there.add(job)
     return there
 
 

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from torch import Tensor
+import numpy as np
 
-from rlenhance.core.image import check_image
+from rlenhance.core.pixels import check_planes, to_planes
 from rlenhance.core.registry import Registry
-from rlenhance.metrics.full_reference import mean_level
 
-#: Measures by preference: (1, 3, H, W) -> a number in the units of that preference.
-MEASURES: Registry[Callable[[Tensor], float]] = Registry("measure")
+#: Measures by preference: planes (1, 3, H, W) -> a number in the units of that preference.
+MEASURES: Registry[Callable[[np.ndarray], float]] = Registry("measure")
 
 
 @MEASURES.register("exposure_level")
-def exposure_level(image: Tensor) -> float:
+def exposure_level(planes: np.ndarray) -> float:
     """Mean of the 8-bit sRGB values, divided by 255."""
-    return mean_level(image).item()
+    return float(np.rint(planes.astype(np.float64) * 255).mean() / 255)
 
 
-def measure(image: Tensor) -> dict[str, float]:
-    """All measures of an image, by preference.
+def measure(picture: np.ndarray) -> dict[str, float]:
+    """All measures of a picture, by preference.
 
     Args:
-        image: (1, 3, H, W) in [0, 1].
+        picture: (H, W, 3) uint8, uint16 or float in [0, 1].
 
     Raises:
-        UsageError: an image outside the convention.
+        UsageError: no picture.
 
     Example:
-        >>> import torch
-        >>> measure(torch.full((1, 3, 8, 8), 0.6))["exposure_level"]
+        >>> measure(np.full((8, 8, 3), 0.6))["exposure_level"]
         0.6
     """
-    check_image(image)
-    return {name: MEASURES[name](image) for name in MEASURES}
+    planes = check_planes(to_planes(picture))
+    return {name: MEASURES[name](planes) for name in MEASURES}
 
 
 def clamp_to_ranges(measured: Mapping[str, float],

@@ -19,6 +19,7 @@ from rlenhance.models.published.pixelrl import PixelRL
 from rlenhance.models.published.rellie import ReLLIE
 from rlenhance.models.published.rl_restore import RL_RESTORE, RLRestorePolicy, RLRestoreTool
 from rlenhance.models.published.zero_dce import ZeroDCE
+from rlenhance.models.read_policy import ReadPolicy
 from rlenhance.models.restorer import Restorer
 from rlenhance.models.small_tools import TOOL_NAMES, SmallTools
 from rlenhance.models.tool_gains import ToolGains, ToolPlanner
@@ -26,11 +27,46 @@ from rlenhance.models.toolchain_policy import ToolchainPolicy
 from rlenhance.models.warm_start import warm_start
 
 __all__ = [
-    "MODELS", "RL_RESTORE", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy",
-    "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "Enlarger", "EpisodeTrace", "FFDNet",
-    "FeedForwardModel", "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork",
-    "LatentEpisode", "MRPNetSR", "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture",
-    "PixelPolicy", "PixelRL", "Policy", "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter",
-    "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy", "ZeroDCE",
-    "build_model", "make_observation", "warm_start",
+    "MODELS",
+    "RL_RESTORE",
+    "SCALES",
+    "TOOL_NAMES",
+    "BaseFilterPolicy",
+    "CompletionNet",
+    "CompletionPolicy",
+    "CompletionRestorer",
+    "ConvLSTMCompleter",
+    "DenoisingUNet",
+    "Enlarger",
+    "EpisodeTrace",
+    "FFDNet",
+    "FeedForwardModel",
+    "FilterPolicy",
+    "GatedPixelRNNCompleter",
+    "GreedyEpisode",
+    "ImageNetwork",
+    "LatentEpisode",
+    "MRPNetSR",
+    "NoiseConditionedModel",
+    "Observation",
+    "PatchDenoiser",
+    "PictureToPicture",
+    "PixelPolicy",
+    "PixelRL",
+    "Policy",
+    "RLRestorePolicy",
+    "RLRestoreTool",
+    "ReLLIE",
+    "ReadPolicy",
+    "ResidualCompleter",
+    "Restorer",
+    "SmallTools",
+    "ToolGains",
+    "ToolPlanner",
+    "ToolchainPolicy",
+    "TouchUpPolicy",
+    "ZeroDCE",
+    "build_model",
+    "make_observation",
+    "warm_start",
 ]

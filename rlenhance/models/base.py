@@ -13,7 +13,7 @@ from rlenhance.core.image import convert_channels
 from rlenhance.core.registry import Registry
 from rlenhance.core.types import Purpose
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.masks import check_mask, composite
+from rlenhance.ops.masked_tensors import check_mask, composite
 
 #: Networks that a checkpoint can hold, by name.
 MODELS: Registry[Any] = Registry("model")

@@ -13,8 +13,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
-from rlenhance.ops.harmonic_fill import harmonic_fill
-from rlenhance.ops.masks import downscale_masked, mask_out
+from rlenhance.ops.masked_tensors import downscale_masked, harmonic_fill, mask_out
 
 
 def check_train_size(side: int) -> int:

@@ -20,9 +20,8 @@ from rlenhance.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.distributions import JointDistribution, WindowedCategorical
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.mask_windows import MaskWindows
-from rlenhance.ops.masks import check_mask, composite, mask_bbox, mask_out
+from rlenhance.ops.masked_tensors import check_mask, composite, harmonic_fill, mask_bbox, mask_out
 
 _PRECISION, _LEAST, _MOST = 2 * math.log(100), 2.0, 14.0  # logarithm of 1 / deviation^2: 1/100 at first, bounds
 _NEVER = -1e4  # logit of an invalid tool
@@ -66,7 +65,7 @@ class PriorModel(ImageNetwork):
                              f"rlenhance.hub.checkpoint.create_network")
         with torch.no_grad():
             if self.prior is None:
-                return INPAINT_METHODS["laplace"](mask_out(image, hole), hole)
+                return composite(harmonic_fill(mask_out(image, hole), hole).clamp(0, 1), image, hole)
             self.prior.to(image.device, image.dtype)
             return composite(self.prior(mask_out(image, hole), hole).clamp(0, 1), image, hole)
 

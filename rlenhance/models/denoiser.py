@@ -36,6 +36,19 @@ class NoiseConditionedModel(FeedForwardModel):
     size_multiple: int
     receptive_radius: int  # type: ignore[assignment]
 
+    def forward(self, image: Tensor, mask: Tensor | None = None, preference: Mapping[str, float] | None = None,
+                noise_std: Tensor | None = None) -> Tensor:
+        """See `FeedForwardModel`.
+
+        Args:
+            noise_std: the noise map where it is known, as in training, (N, 1, H, W); the image then has the model's
+                channels, and neither mask nor preference counts.
+        """
+        if noise_std is None:
+            return super().forward(image, mask, preference)
+        output = self.denoise(image, noise_std)
+        return output if self.training else output.clamp(0, 1)
+
     def predict_noise(self, image: Tensor, noise: Tensor) -> Tensor:
         """The noise, which is subtracted: (N, channels, H, W) and (N, noise_channels, H, W), sides multiples of
         `size_multiple` -> (N, channels, H, W)."""
@@ -103,7 +116,8 @@ class NoiseConditionedModel(FeedForwardModel):
 def _estimate(picture: Tensor, noise_floor: float) -> Tensor:
     """Estimated noise map: (1, C, H, W) -> (1, 1, H, W)."""
     pixels = to_array(picture.expand(-1, 3, -1, -1), np.float32)
-    return upsample_map(noise_map_from_image(pixels, noise_floor=noise_floor), picture.shape[-2:]).to(picture)
+    found = upsample_map(noise_map_from_image(pixels, noise_floor=noise_floor), picture.shape[-2:])
+    return torch.from_numpy(found).to(picture)
 
 
 @MODELS.register("denoiser")

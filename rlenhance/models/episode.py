@@ -14,13 +14,13 @@ from rlenhance.actions import Action, FusedRenderer, LatentActions, PointwiseAct
 from rlenhance.actions.latent import NUM_GATES
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image, resize, to_array, to_tensor
+from rlenhance.engine.episode import CompactPolicy
 from rlenhance.models.base import ImageNetwork, Policy
 from rlenhance.models.completion_policy import PriorModel
-from rlenhance.models.fast_decide import FastDecider
 from rlenhance.models.filter_policy import BaseFilterPolicy
 from rlenhance.models.policy import make_observation
 from rlenhance.models.tiled import TILE, can_tile, run_filters_tiled, run_tiled
-from rlenhance.ops.masks import mask_bbox
+from rlenhance.ops.masked_tensors import mask_bbox
 
 #: Patches with a smaller root mean square change over an episode are not changed by later ones.
 STILL = 0.5 / 255
@@ -104,9 +104,17 @@ class GreedyEpisode(ImageNetwork):
                preference: Mapping[str, float] | None = None) -> list[Action]:
         """The actions of the episode, for `render`.
 
-        One small image on a CPU in inference mode is computed by `FastDecider`, within 1e-5.
+        One image on a CPU in inference mode is computed by `rlenhance.engine.episode.CompactPolicy` where that knows
+        the policy, within 1e-5.
         """
-        return self._rollout(image, mask, preference, quick=mask is None)[1]
+        policy: Any = self.policy
+        if mask is None and image.shape[0] == 1 and image.device.type == "cpu" and image.dtype == torch.float32 \
+                and torch.is_inference_mode_enabled() and CompactPolicy.supports(getattr(policy, "spec", {})):
+            quick = CompactPolicy(policy.spec, {name: value.numpy() for name, value in policy.state_dict().items()})
+            small = resize(policy.initial_image(image, None), quick.decision_size)[0].numpy()
+            chosen = quick.decide(small, quick.encode(small, preference), self.steps, self.local)
+            return [{scope: torch.from_numpy(entry) for scope, entry in action.items()} for action in chosen]
+        return self._rollout(image, mask, preference)[1]
 
     def render(self, image: Tensor, actions: Sequence[Action], mask: Tensor | None = None) -> Tensor:
         """Apply the actions of `decide` to (N, 3, H, W); of another size only if the policy has a decision size."""
@@ -151,8 +159,8 @@ class GreedyEpisode(ImageNetwork):
             return None
         return FusedRenderer(self.policy.actions, actions)
 
-    def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
-                 quick: bool = False) -> tuple[list[Tensor], list[Action]]:
+    def _rollout(self, image: Tensor, mask: Tensor | None,
+                 preference: Mapping[str, float] | None) -> tuple[list[Tensor], list[Action]]:
         """The episode at the decision size: its T + 1 states and T actions."""
         policy: Any = self.policy
         image = policy.initial_image(image, mask)
@@ -162,11 +170,9 @@ class GreedyEpisode(ImageNetwork):
             picture = resize(image, policy.decision_size)
             small_mask = None if mask is None else resize(mask, policy.decision_size)
         encoded = policy.preferences.resolve_auto(encoded, picture)
-        network = FastDecider(policy, encoded) if quick and FastDecider.supports(policy, picture) else None
-        return self._steps(picture, small_mask, encoded, network)
+        return self._steps(picture, small_mask, encoded)
 
-    def _steps(self, picture: Tensor, mask: Tensor | None, encoded: Tensor,
-               network: FastDecider | None = None) -> tuple[list[Tensor], list[Action]]:
+    def _steps(self, picture: Tensor, mask: Tensor | None, encoded: Tensor) -> tuple[list[Tensor], list[Action]]:
         """The T + 1 states and T actions from the first state on."""
         policy: Any = self.policy
         states, chosen, memory = [picture], [], None
@@ -174,17 +180,12 @@ class GreedyEpisode(ImageNetwork):
         smoothness = policy.preferences.smoothness(encoded)
         for step in range(self.steps):
             left = 1 - step / policy.horizon
-            if network:
-                action = network.act(states[-1], left)
-            else:
-                action, memory = policy.act(make_observation(states[-1], left, encoded, mask, start), memory)
+            action, memory = policy.act(make_observation(states[-1], left, encoded, mask, start), memory)
             if not self.local and "local" in action:  # equal local agents change nothing: their mean is subtracted
                 action = {**action, "local": torch.zeros_like(action["local"])}
             action = attenuate_local(action, smoothness)
             chosen.append(action)
-            renderer = self.fused_renderer([action]) if network and start is None else None
-            states.append(renderer.image(states[-1]) if renderer else
-                          apply_action(policy.actions, states[-1], action, mask, start))
+            states.append(apply_action(policy.actions, states[-1], action, mask, start))
         return states, chosen
 
 
@@ -239,8 +240,8 @@ class LatentEpisode(GreedyEpisode):
         """Enhance (N, 3, H, W) of any size."""
         return self.run(image, mask, preference).image
 
-    def _rollout(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float] | None,
-                 quick: bool = False) -> tuple[list[Tensor], list[Action]]:
+    def _rollout(self, image: Tensor, mask: Tensor | None,
+                 preference: Mapping[str, float] | None) -> tuple[list[Tensor], list[Action]]:
         """The states and actions of all episodes in order."""
         policy: Any = self.policy
         moves: LatentActions = policy.actions

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, FilterActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, check_image, convert_channels, d4_inverse, d4_transform, pad_to_multiple
+from rlenhance.engine.filters import LARGE, LEAST_PRECISION, MOST_PRECISION, check_noise_level
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import concat_noise, measured_noise, pixel_shuffle_to, residual_head
@@ -20,8 +21,7 @@ from rlenhance.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.nn.preferences import Preferences
 from rlenhance.ops.noise_estimation import estimate_sigma
 
-_LARGE = 128  # shorter side in pixels from which flat places give the noise
-_PRECISION, _LEAST, _MOST = 2 * math.log(400), 4.0, 16.0  # logarithm of 1 / deviation^2: 1/400 at first, bounds
+_PRECISION = 2 * math.log(400)  # logarithm of 1 / deviation^2: 1/400 at first
 
 
 class BaseFilterPolicy(Policy):
@@ -86,13 +86,7 @@ class BaseFilterPolicy(Policy):
         Raises:
             UsageError: it was not; the text names the range.
         """
-        low, high = self.noise or (0.0, math.inf)
-        if not low <= level <= high:
-            trained = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-            raise UsageError(f"noise {level:g} is outside of what this policy was trained for ({trained}, in 255ths): "
-                             f"use a model trained for it, or train one with python -m experiments.denoise_train "
-                             f"--noise {level:g}")
-        return level
+        return check_noise_level(level, self.noise)
 
     def noise_preference(self, level: float) -> dict[str, float]:
         """The preference for a noise level, a standard deviation in 255ths; empty if the policy takes none.
@@ -226,14 +220,14 @@ class FilterPolicy(BaseFilterPolicy):
             precision, residual = numbers[:, self.actions.num_choices, None], numbers[:, self.actions.num_choices + 1 :]
             estimate = first + (residual if noise is None else noise * residual)
             squared = ((self._results(observation) - estimate[:, :, None]) ** 2).mean(dim=1)
-            logits = logits - 0.5 * precision.clamp(_LEAST, _MOST).exp() * squared
+            logits = logits - 0.5 * precision.clamp(LEAST_PRECISION, MOST_PRECISION).exp() * squared
         return JointDistribution({"local": PixelCategorical(logits.unsqueeze(1))})
 
 
 def _estimate_noise(image: Tensor) -> Tensor:
     """Estimated noise, (N, 1, 1, 1): of large pictures by their flat places, of others by `measured_noise`."""
     everywhere = measured_noise(image)
-    if min(image.shape[-2:]) < _LARGE:
+    if min(image.shape[-2:]) < LARGE:
         return everywhere
     found = [estimate_sigma(picture[..., 0] if picture.shape[-1] == 1 else picture)
              for picture in image.detach().permute(0, 2, 3, 1).cpu().numpy()]

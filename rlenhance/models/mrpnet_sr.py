@@ -14,7 +14,8 @@ from rlenhance.core.tiling import tiles
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.backbones.base import ResidualBlock, block_stack, zero_init
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
+from rlenhance.ops.image_statistics import picture_statistics
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
 
 #: Allowed values of `scale`.
 SCALES = (1, 2, 4)
@@ -65,8 +66,13 @@ class SRGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """The detail that is added to the enlarged picture."""
-        first = F.relu(self.stem(image.contiguous(memory_format=torch.channels_last)))
-        return F.pixel_shuffle(self.head(F.relu(first + self.fuse(self.blocks(first)))), self.scale)
+        return F.pixel_shuffle(self.on_cells(image.contiguous(memory_format=torch.channels_last)), self.scale)
+
+    def on_cells(self, image: Tensor) -> Tensor:
+        """The same with scale x scale pixels as channels: (N, 3, H, W) -> (N, 3 scale^2, H, W)."""
+        first = F.relu(self.stem(image))
+        cells: Tensor = self.head(F.relu(first + self.fuse(self.blocks(first))))
+        return cells
 
 
 @MODELS.register("combined")

@@ -18,7 +18,8 @@ from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.backbones.base import zero_init
 from rlenhance.nn.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
+from rlenhance.ops.image_statistics import picture_statistics
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
 
 _USUAL = -1.0  # initial log_std of heads that predict it
 

@@ -10,13 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
+from rlenhance.engine.filters import NOISE_SCALE
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones import BACKBONES, Backbone
 from rlenhance.nn.backbones.base import zero_init
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
-
-#: Factor of the noise plane beside the image planes.
-NOISE_SCALE = 4.0
+from rlenhance.ops.image_statistics import noise_deviation, picture_statistics
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
 
 
 @MODELS.register("restorer")

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import pad_to_multiple
+from rlenhance.engine.small_tools import DILATIONS, TOOL_NAMES, tool_radius
 from rlenhance.models.base import MODELS, FeedForwardModel
 from rlenhance.nn.backbones.base import zero_init
-
-#: The shipped tools, in the order of their outputs' numbers: two strengths each of blur, noise and JPEG coding.
-TOOL_NAMES = ("deblur-weak", "deblur-strong", "denoise-weak", "denoise-strong", "deblock-weak", "deblock-strong")
 
 
 class SmallTool(nn.Module):
@@ -25,7 +23,7 @@ class SmallTool(nn.Module):
         dilations: one convolution each.
     """
 
-    def __init__(self, width: int = 24, dilations: Sequence[int] = (1, 1, 1)):
+    def __init__(self, width: int = 24, dilations: Sequence[int] = DILATIONS):
         super().__init__()
         self.stem = nn.Conv2d(12, width, 3, padding=1)
         self.blocks = nn.ModuleList(nn.Conv2d(width, width, 3, padding=step, dilation=step) for step in dilations)
@@ -35,10 +33,15 @@ class SmallTool(nn.Module):
         """(N, 3, H, W) in [0, 1] of any size -> the same shape, not clipped."""
         height, width = image.shape[-2:]
         cells = F.pixel_unshuffle(pad_to_multiple(image, 2), 2).contiguous(memory_format=torch.channels_last)
+        return image + F.pixel_shuffle(self.on_cells(cells), 2)[..., :height, :width].float()
+
+    def on_cells(self, cells: Tensor) -> Tensor:
+        """The residual with 2 x 2 pixels as channels: (N, 12, h, w) -> the same."""
         features = F.relu(self.stem(cells))
         for block in self.blocks:
             features = features + F.relu(block(features))
-        return image + F.pixel_shuffle(self.head(features), 2)[..., :height, :width].float()
+        result: Tensor = self.head(features)
+        return result
 
 
 @MODELS.register("small_tools")
@@ -62,7 +65,7 @@ class SmallTools(FeedForwardModel):
     purpose = "denoise"
     accepted = ("tool",)
 
-    def __init__(self, names: Sequence[str] = TOOL_NAMES, width: int = 24, dilations: Sequence[int] = (1, 1, 1),
+    def __init__(self, names: Sequence[str] = TOOL_NAMES, width: int = 24, dilations: Sequence[int] = DILATIONS,
                  chain: Sequence[str] | None = None):
         super().__init__()
         self.names, self.chain = tuple(names), tuple(names if chain is None else chain)
@@ -70,7 +73,7 @@ class SmallTools(FeedForwardModel):
             raise UsageError(f"names must hold a tool, and every tool of the chain; got {', '.join(names)} and "
                              f"{', '.join(self.chain)}")
         self.tools = nn.ModuleDict({name: SmallTool(width, dilations) for name in names})
-        self.tool_radius = 2 * (2 + sum(dilations)) + 1  # a cell has two pixels, and one of them may be the nearer
+        self.tool_radius = tool_radius({"dilations": dilations})
         self.receptive_radius = self.tool_radius * len(self.chain)
 
     def apply_tool(self, name: str, image: Tensor) -> Tensor:

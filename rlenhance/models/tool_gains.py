@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
 from rlenhance.models.base import MODELS, ImageNetwork
-
-#: Number of `damage_statistics`.
-NUM_STATISTICS = 55
-_LEAST_SIDE = 32  # pixels: smaller pictures are continued by their borders
-_SCALES = 3  # each half of the one before
-_FLOOR = 1e-3  # added before logarithms: a quarter of 1/255
-_COLOR_STEP, _GREY = 28, -6.5  # the statistic of the colours' mean step, and below which a picture is grey
-_SAME = 0.6 / 255  # differences below it are none
+from rlenhance.ops.damage_statistics import COLOR_STEP, GREY, NUM_STATISTICS, damage_statistics
 
 
 class ToolPlanner(ImageNetwork):
@@ -84,7 +76,8 @@ class ToolGains(ToolPlanner):
         Raises:
             UsageError: not pictures.
         """
-        found = self.predict(damage_statistics(check_image(image).float()))
+        seen = damage_statistics(check_image(image).detach().float().cpu().numpy())
+        found = self.predict(torch.from_numpy(seen).to(image.device))
         return found[:, :-1], 10 * found[:, -1]
 
     def predict(self, statistics: Tensor) -> Tensor:
@@ -93,61 +86,8 @@ class ToolGains(ToolPlanner):
         found = torch.stack([head(scaled) for head in self.heads]).mean(dim=0)
         if self.grey is None:
             return found
-        return torch.where(statistics[:, _COLOR_STEP, None] < _GREY, self.grey.predict(statistics), found)
+        return torch.where(statistics[:, COLOR_STEP, None] < GREY, self.grey.predict(statistics), found)
 
     def scale_statistics(self, statistics: Tensor) -> Tensor:
         """What the perceptrons see: deviations from the mean of the training, at most 5."""
         return ((statistics - self.mean) / self.deviation).clamp(-5, 5)
-
-
-def damage_statistics(image: Tensor) -> Tensor:
-    """What noise, blur, JPEG and lack of light leave in a picture: (N, 3, H, W) in [0, 1] -> (N, NUM_STATISTICS).
-
-    Of the brightness and of two differences of colours, at three scales: quantiles over blocks of the root mean square
-    of the second differences along both sides (the flattest blocks show the noise), and mean, root mean square and
-    large values of the first differences (edges show the blur), all as logarithms. Then how much larger steps are at
-    every eighth column and row than elsewhere, on the picture's own grid and on the strongest one; the share of equal
-    neighbours; and the distribution of the brightness.
-    """
-    sides = [max(0, _LEAST_SIDE - side) for side in image.shape[-2:]]
-    image = F.pad(image, (0, sides[1], 0, sides[0]), mode="replicate")
-    light = image.mean(dim=1, keepdim=True)
-    color = torch.cat([image[:, :1] - light, image[:, 2:] - light], dim=1)
-    level = light.flatten(1)
-    found = [_quantiles(level, (0.02, 0.25, 0.5, 0.75, 0.98)), level.mean(dim=1, keepdim=True),
-             level.std(dim=1, keepdim=True)]
-    for planes in (light, color):
-        found += _detail(planes)
-    for planes in (light, color):
-        for lines in (planes, planes.transpose(2, 3)):
-            found += _blocks(lines)
-    return torch.cat(found, dim=1)
-
-
-def _quantiles(values: Tensor, shares: Sequence[float]) -> Tensor:
-    """(N, P) -> (N, len(shares)), by the nearest rank."""
-    ordered = values.sort(dim=1).values
-    return ordered[:, [round(share * (values.shape[1] - 1)) for share in shares]]
-
-
-def _detail(planes: Tensor) -> Iterator[Tensor]:
-    second = planes.new_tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]])[None, None] / 6
-    for scale in range(_SCALES):
-        filtered = F.conv2d(planes.flatten(0, 1)[:, None], second).view(*planes.shape[:2], planes.shape[2] - 2, -1)
-        energy = F.avg_pool2d(filtered.square().mean(dim=1, keepdim=True), 8 if scale < 2 else 4)
-        yield (_quantiles(energy.sqrt().flatten(1), (0.1, 0.5, 0.9)) + _FLOOR).log()
-        steps = torch.cat([(planes[..., 1:] - planes[..., :-1]).abs().mean(dim=1).flatten(1),
-                           (planes[..., 1:, :] - planes[..., :-1, :]).abs().mean(dim=1).flatten(1)], dim=1)
-        yield (torch.cat([steps.mean(dim=1, keepdim=True), steps.square().mean(dim=1, keepdim=True).sqrt(),
-                          _quantiles(steps[:, ::7], (0.98,))], dim=1) + _FLOOR).log()
-        planes = F.avg_pool2d(planes, 2)
-
-
-def _blocks(lines: Tensor) -> Iterator[Tensor]:
-    """Steps between columns, beyond those of their neighbours: (N, C, H, W), by column modulo 8."""
-    steps = (lines[..., 1:] - lines[..., :-1]).abs()
-    excess = (steps[..., 1:-1] - 0.5 * (steps[..., :-2] + steps[..., 2:])).mean(dim=(1, 2))
-    phases = excess[:, : excess.shape[1] // 8 * 8].unflatten(1, (-1, 8)).mean(dim=1)  # 6: between columns 7 and 8
-    own, most, mean = phases[:, 6], phases.amax(dim=1), phases.mean(dim=1)
-    scale = steps.mean(dim=(1, 2, 3)) + _FLOOR
-    yield torch.stack([(own - mean) / scale, (most - mean) / scale, (steps < _SAME).float().mean(dim=(1, 2, 3))], dim=1)

@@ -20,7 +20,7 @@ from rlenhance.models.picture_to_picture import PictureToPicture
 from rlenhance.models.policy import PixelPolicy
 from rlenhance.models.restorer import NOISE_SCALE, Restorer
 from rlenhance.nn.backbones import BACKBONES, Backbone
-from rlenhance.ops.image_statistics import STATISTICS
+from rlenhance.ops.plane_statistics import STATISTICS
 
 _RGB = ("red", "green", "blue")
 _ABSENT = ("mask", "unused")  # inputs that are 0 in a picture without a hole

@@ -2,55 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.preferences import NON_NETWORK, PreferenceRanges
 from rlenhance.ops.image_statistics import auto_exposure, noise_deviation
 
 #: Preferences that can be automatic -> their value for an image: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}
-#: Preferences that change the chosen actions; networks do not see them.
-NON_NETWORK = ("smoothness",)
 #: Preferences that describe the image -> their true value: image and reference, (N, C, H, W) each -> (N,).
 MEASURED = {"noise": lambda image, target: 255 * (image - target).flatten(1).std(dim=1)}
 
 
-@dataclass(frozen=True)
-class Preferences:
-    """Named choices, each with its range and default; encoded to [-1, 1] for the network.
-
-    Attributes:
-        ranges: name -> (lowest, default, highest). Empty: there is no choice.
-        auto: names whose value is computed from the image where the user gives none. Each has one more column, after
-            those of the ranges: 1 where it is automatic, 0 where the user gave a number.
+class Preferences(PreferenceRanges):
+    """`PreferenceRanges` for tensors.
 
     Example:
         >>> Preferences({"exposure_level": (0.25, 0.5, 0.75)}).encode({"exposure_level": 0.625}, 1)
         tensor([[0.5000]])
     """
-
-    ranges: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
-    auto: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, values in self.ranges.items():
-            if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 3:
-                raise UsageError(f"preferences: {name} needs (lowest, default, highest); got {values!r:.60}")
-            low, default, high = values
-            if not (math.isfinite(low) and math.isfinite(high) and low <= default <= high and low < high):
-                raise UsageError(f"preference {name} needs lowest <= default <= highest; got {low}, {default}, {high}")
-        for name in self.auto:
-            if name not in self.ranges or name not in AUTO:
-                raise UsageError(f"{name} cannot be automatic; of {', '.join(self.ranges) or 'no preferences'}, "
-                                 f"{', '.join(AUTO)} can")
-
-    def __len__(self) -> int:
-        return len(self.ranges) + len(self.auto)
 
     def encode(self, values: Mapping[str, float | None] | None, count: int,
                device: torch.device | str = "cpu") -> Tensor:
@@ -62,27 +34,7 @@ class Preferences:
             UnknownName: a name that this policy was not trained for.
             UsageError: there are no preferences, or a value is outside its range.
         """
-        values = dict(values or {})
-        for name, value in values.items():
-            if not self.ranges:
-                raise UsageError(f"this model was trained for one fixed choice and takes no {name}; "
-                                 f"train one that does, or leave it out")
-            if name not in self.ranges:
-                raise UnknownName("preference", name, self.ranges)
-            low, _, high = self.ranges[name]
-            if value is None:
-                if name not in self.auto:
-                    raise UsageError(f"{name}: this model does not choose it by itself; "
-                                     f"give a number from {low} to {high}, or leave it out")
-                continue
-            if not low <= value <= high:
-                raise UsageError(f"{name} must lie between {low} and {high}, the range this model was trained for; "
-                                 f"got {value}")
-        named = {name: value for name, value in values.items() if value is not None}
-        row = [2 * (named.get(name, default) - low) / (high - low) - 1
-               for name, (low, default, high) in self.ranges.items()]
-        row += [float(name not in named) for name in self.auto]
-        return torch.tensor(row, dtype=torch.float32, device=device).expand(count, -1).clone()
+        return torch.from_numpy(self.row(values)).to(device).expand(count, -1).clone()
 
     def network_input(self, encoded: Tensor) -> Tensor:
         """The columns as a network sees them: those of `NON_NETWORK` are 0."""

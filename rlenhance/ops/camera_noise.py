@@ -10,8 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.tiling import bands
@@ -59,11 +57,10 @@ class CameraNoise:
         """Root mean square of the deviation over the picture, in [0, 1]."""
         return float(np.sqrt((self.weights * self.deviations**2).sum()))
 
-    def deviation(self, picture: Tensor) -> Tensor:
-        """Standard deviation at every value of (H, W, 3) in [0, 1], between the bins by interpolation."""
-        values = picture.detach().cpu().numpy()
-        found = np.interp(values @ _LUMA, self.lumas, self.deviations)
-        return torch.from_numpy(np.repeat(found[..., None], values.shape[-1], axis=-1)).to(picture)
+    def deviation(self, picture: np.ndarray) -> np.ndarray:
+        """Standard deviation at every value of (H, W, 3) in [0, 1], between the bins by interpolation; float32."""
+        found = np.interp(picture @ _LUMA, self.lumas, self.deviations).astype(np.float32)
+        return np.repeat(found[..., None], picture.shape[-1], axis=-1)
 
 
 def estimate_camera_noise(picture: np.ndarray) -> CameraNoise:
@@ -95,7 +92,7 @@ def estimate_camera_noise(picture: np.ndarray) -> CameraNoise:
     return CameraNoise(seen.lumas, deviations, weights, seen.grid > _CODED, color)
 
 
-def camera_noise_map(picture: np.ndarray, noise_floor: float = 0.0) -> Tensor:
+def camera_noise_map(picture: np.ndarray, noise_floor: float = 0.0) -> np.ndarray:
     """`rlenhance.ops.noise_estimation.noise_map` with the noise that `estimate_camera_noise` finds in the picture."""
     return noise_map(picture, estimate_camera_noise(picture), noise_floor=noise_floor)
 

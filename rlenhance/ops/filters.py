@@ -8,18 +8,27 @@ images of one pixel. Values may have any range, dtype and device are those of th
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from types import FunctionType
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.ops.filters_batched import TiledFilter, apply_all, reflect_indices
+from rlenhance.ops.filters_batched import (
+    TiledFilter,
+    apply_all,
+    bilateral_tiled,
+    box_tiled,
+    filter_radius,
+    gaussian_tiled,
+    gaussian_weights,
+    median_tiled,
+    reflect_indices,
+    shift_tiled,
+)
 
 _BACKENDS = ("auto", "opencv", "tensor")
 
@@ -44,15 +53,15 @@ def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto
         >>> gaussian(torch.full((1, 1, 4, 4), 0.5), 1.5).mean().item()
         0.5
     """
-    form = _gaussian_tiled(sigma, size)
+    form = gaussian_tiled(sigma, size)
     if _opencv(image, backend):
         return _by_planes(image, form)
-    return _separable(image, _gaussian_weights(sigma, form.radius), form.radius)
+    return _separable(image, torch.from_numpy(gaussian_weights(sigma, form.radius)), form.radius)
 
 
 def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
     """Mean over size x size pixels. Arguments and errors are those of `gaussian`."""
-    form = _box_tiled(size)
+    form = box_tiled(size)
     if _opencv(image, backend):
         return _by_planes(image, form)
     return _separable(image, torch.full((size,), 1 / size), form.radius)
@@ -63,7 +72,7 @@ def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
 
     The gradient goes to the pixel that is the median.
     """
-    radius, form = _radius(size), _median_tiled(size)
+    radius, form = filter_radius(size), median_tiled(size)
     if _opencv(image, backend) and form is not None:
         return _by_planes(image, form)
     height, width = image.shape[-2:]
@@ -94,7 +103,7 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
     Source: Tomasi and Manduchi 1998; the disc and the sum over channels are OpenCV's, whose `sigmaColor` for three
     channels is three times ours.
     """
-    form = _bilateral_tiled(sigma_color, sigma_space, size)
+    form = bilateral_tiled(sigma_color, sigma_space, size)
     if _opencv(image, backend) and image.shape[1] in (1, 3):
         return _run(image, form)
     radius = form.radius
@@ -142,20 +151,6 @@ def reflect(image: Tensor, radius: int) -> Tensor:
     return image[..., down, :][..., across]
 
 
-def _radius(size: int) -> int:
-    if size < 1 or size % 2 == 0:
-        raise UsageError(f"a filter's size is odd, in pixels; got {size}")
-    return size // 2
-
-
-@lru_cache(maxsize=16)
-def _gaussian_weights(sigma: float, radius: int) -> Tensor:
-    with torch.inference_mode(False):  # a cached tensor must serve every mode
-        offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-        weights = torch.exp(-0.5 * (offsets / sigma) ** 2)
-        return (weights / weights.sum()).float()
-
-
 def _opencv(image: Tensor, backend: str) -> bool:
     """Whether OpenCV computes the result; checks the arguments."""
     if backend not in _BACKENDS:
@@ -177,54 +172,9 @@ def find_tiled_filter(tool: Callable[..., Any]) -> TiledFilter | None:
     return None if make is None or arguments or "backend" in named else make(**named)
 
 
-@lru_cache(maxsize=32)
-def _gaussian_tiled(sigma: float, size: int = 5) -> TiledFilter:
-    if not sigma > 0:
-        raise UsageError(f"a Gaussian's sigma must be above 0; got {sigma}")
-    radius = _radius(size)
-    weights = _gaussian_weights(sigma, radius).numpy()
-    return TiledFilter(radius, lambda canvas, result: cv2.sepFilter2D(canvas, -1, weights, weights, result))
-
-
-@lru_cache(maxsize=32)
-def _box_tiled(size: int = 5) -> TiledFilter:
-    return TiledFilter(_radius(size), lambda canvas, result: cv2.blur(canvas, (size, size), result))
-
-
-@lru_cache(maxsize=32)
-def _median_tiled(size: int = 5) -> TiledFilter | None:
-    if _radius(size) > 2:  # OpenCV has no larger ones of float32
-        return None
-    return TiledFilter(_radius(size), lambda canvas, result: cv2.medianBlur(canvas, size, result))
-
-
-@lru_cache(maxsize=32)
-def _bilateral_tiled(sigma_color: float, sigma_space: float = 5.0, size: int = 5) -> TiledFilter:
-    if not (sigma_color > 0 and sigma_space > 0):
-        raise UsageError(f"a bilateral filter's sigmas must be above 0; got {sigma_color} and {sigma_space}")
-
-    def run(canvas: np.ndarray, result: np.ndarray) -> None:
-        channels = 3 if canvas.ndim == 3 else 1
-        cv2.bilateralFilter(canvas, size, channels * sigma_color, sigma_space, result)
-
-    return TiledFilter(_radius(size), run)
-
-
-@lru_cache(maxsize=32)
-def _shift_tiled(amount: float) -> TiledFilter:
-    step, most = np.float32(amount), np.float32(1 if amount >= 0 else 0)
-    inner, outer = (np.minimum, np.maximum) if amount >= 0 else (np.maximum, np.minimum)
-
-    def run(canvas: np.ndarray, result: np.ndarray) -> None:
-        np.add(canvas, step, out=result)
-        outer(canvas, inner(result, most, out=result), out=result)
-
-    return TiledFilter(0, run)
-
-
 #: The OpenCV form of each filter, from the same arguments.
 _TILED: dict[Any, Callable[..., TiledFilter | None]] = {
-    gaussian: _gaussian_tiled, box: _box_tiled, median: _median_tiled, bilateral: _bilateral_tiled, shift: _shift_tiled}
+    gaussian: gaussian_tiled, box: box_tiled, median: median_tiled, bilateral: bilateral_tiled, shift: shift_tiled}
 
 
 def _run(image: Tensor, form: TiledFilter) -> Tensor:

@@ -5,14 +5,16 @@ One call serves several small images, or a band of a large one, and all filters 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from types import MappingProxyType
 
+import cv2
 import numpy as np
-import torch
 
 from rlenhance.core.errors import UsageError
 
@@ -31,6 +33,83 @@ class TiledFilter:
 
     radius: int
     run: Callable[[np.ndarray, np.ndarray], object]
+
+
+def filter_radius(size: int) -> int:
+    """Half the side of a window, without its middle.
+
+    Raises:
+        UsageError: an even size.
+    """
+    if size < 1 or size % 2 == 0:
+        raise UsageError(f"a filter's size is odd, in pixels; got {size}")
+    return size // 2
+
+
+@lru_cache(maxsize=16)
+def gaussian_weights(sigma: float, radius: int) -> np.ndarray:
+    """A Gaussian at -radius to radius, whose sum is 1: (2 radius + 1,) float32."""
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return np.asarray(weights / weights.sum(), np.float32)
+
+
+@lru_cache(maxsize=32)
+def gaussian_tiled(sigma: float, size: int = 5) -> TiledFilter:
+    """`filters.gaussian`."""
+    if not sigma > 0:
+        raise UsageError(f"a Gaussian's sigma must be above 0; got {sigma}")
+    radius = filter_radius(size)
+    weights = gaussian_weights(sigma, radius)
+    return TiledFilter(radius, lambda canvas, result: cv2.sepFilter2D(canvas, -1, weights, weights, result))
+
+
+@lru_cache(maxsize=32)
+def box_tiled(size: int = 5) -> TiledFilter:
+    """`filters.box`."""
+    return TiledFilter(filter_radius(size), lambda canvas, result: cv2.blur(canvas, (size, size), result))
+
+
+@lru_cache(maxsize=32)
+def median_tiled(size: int = 5) -> TiledFilter | None:
+    """`filters.median`; None for windows that OpenCV does not have."""
+    if filter_radius(size) > 2:  # OpenCV has no larger ones of float32
+        return None
+    return TiledFilter(filter_radius(size), lambda canvas, result: cv2.medianBlur(canvas, size, result))
+
+
+@lru_cache(maxsize=32)
+def bilateral_tiled(sigma_color: float, sigma_space: float = 5.0, size: int = 5) -> TiledFilter:
+    """`filters.bilateral`, for one or three channels."""
+    if not (sigma_color > 0 and sigma_space > 0):
+        raise UsageError(f"a bilateral filter's sigmas must be above 0; got {sigma_color} and {sigma_space}")
+
+    def run(canvas: np.ndarray, result: np.ndarray) -> None:
+        channels = 3 if canvas.ndim == 3 else 1
+        cv2.bilateralFilter(canvas, size, channels * sigma_color, sigma_space, result)
+
+    return TiledFilter(filter_radius(size), run)
+
+
+@lru_cache(maxsize=32)
+def shift_tiled(amount: float) -> TiledFilter:
+    """`filters.shift`."""
+    step, most = np.float32(amount), np.float32(1 if amount >= 0 else 0)
+    inner, outer = (np.minimum, np.maximum) if amount >= 0 else (np.maximum, np.minimum)
+
+    def run(canvas: np.ndarray, result: np.ndarray) -> None:
+        np.add(canvas, step, out=result)
+        outer(canvas, inner(result, most, out=result), out=result)
+
+    return TiledFilter(0, run)
+
+
+#: The filters of PixelRL by the names of their tools, see `rlenhance.actions.FilterActions`; None is the identity.
+PIXELRL_FILTERS: Mapping[str, TiledFilter | None] = MappingProxyType({
+    "darker": shift_tiled(amount=-1 / 255), "nothing": None, "brighter": shift_tiled(amount=1 / 255),
+    "gaussian_0.5": gaussian_tiled(sigma=0.5), "bilateral_0.1": bilateral_tiled(sigma_color=0.1),
+    "median": median_tiled(), "gaussian_1.5": gaussian_tiled(sigma=1.5),
+    "bilateral_1.0": bilateral_tiled(sigma_color=1.0), "box": box_tiled(),
+})
 
 
 def apply_all(image: np.ndarray, forms: Sequence[TiledFilter | None]) -> np.ndarray:
@@ -168,8 +247,10 @@ def _pieces(count: int, height: int, width: int) -> list[_Piece]:
 
 
 def _do(work: Callable[[_Piece], None], pieces: list[_Piece]) -> None:
-    """Process all pieces on as many threads as torch may use: NumPy and OpenCV release the interpreter lock."""
-    threads = min(torch.get_num_threads(), len(pieces))
+    """Process all pieces on as many threads as torch may use, or OpenCV where torch is not loaded: NumPy and OpenCV
+    release the interpreter lock."""
+    torch = sys.modules.get("torch")
+    threads = min(torch.get_num_threads() if torch else cv2.getNumThreads(), len(pieces))
     if threads == 1:
         for piece in pieces:
             work(piece)

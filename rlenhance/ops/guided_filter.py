@@ -6,13 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.core.devices import constants
-from rlenhance.core.image import max_channel, resize
-
-#: Side in pixels of the reduced square picture from which the coefficients of `luminance_guide` are computed.
-GUIDE_SIDE = 64
-_RADIUS = 3  # of the window, in its pixels
-_EPSILON = 1e-3  # variance of the log-luminance (on [0, 1]) that counts as flat: a deviation of a quarter of a stop
+from rlenhance.core.image import constants, max_channel, resize
+from rlenhance.ops.plane_statistics import GUIDE_EPSILON, GUIDE_SIDE, box_matrix
 
 
 def box_mean(value: Tensor, radius: int) -> Tensor:
@@ -52,9 +47,17 @@ def log_luminance(image: Tensor) -> Tensor:
 
 
 def guide_coefficients(small: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and offset of `luminance_guide`, for a picture of `GUIDE_SIDE`: (N, 3, h, w) -> (N, 1, h, w) each."""
+    """Slope and offset of `luminance_guide`, for a picture of `GUIDE_SIDE`: (N, 3, h, w) -> (N, 1, h, w) each.
+
+    They are computed in float64, where the device has it: variances are small differences.
+    """
     level = log_luminance(small)
-    return guided_coefficients(level, level, _RADIUS, _EPSILON)
+    exact = level if level.device.type == "mps" else level.double()
+    down, across = (torch.tensor(box_matrix(side)).to(exact) for side in map(int, level.shape[-2:]))
+    mean = down @ exact @ across.T
+    variance = down @ exact**2 @ across.T - mean**2
+    slope = variance / (variance + GUIDE_EPSILON)
+    return (down @ slope @ across.T).to(level), (down @ (mean - slope * mean) @ across.T).to(level)
 
 
 def luminance_guide(image: Tensor, small: Tensor | None = None) -> Tensor:

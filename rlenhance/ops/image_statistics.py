@@ -6,12 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.devices import constants
-from rlenhance.core.image import brightness, max_channel
+from rlenhance.core.image import brightness, constants, max_channel
 from rlenhance.ops.guided_filter import log_luminance
-
-#: The default exposure level (fitted on training scenes).
-DEFAULT_EXPOSURE = 0.475
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 
 def exposure_of(image: Tensor) -> Tensor:
@@ -132,7 +129,3 @@ def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None,
     if log_bins:
         parts.append(soft_histogram(log_luminance(image).flatten(1), log_bins))
     return torch.cat(parts, dim=1)
-
-
-#: Columns of `picture_statistics` without the histogram of the log-luminance.
-STATISTICS = 24

@@ -1,8 +1,9 @@
-"""Inpainting without a trained model: `INPAINT_METHODS["laplace"](image, mask)`.
+"""Inpainting without a trained model: `INPAINT_METHODS["laplace"](picture, mask)`.
 
-Every method takes an image (N, 3, H, W) in [0, 1] and a mask (N, 1, H, W), 1 where pixels are missing, and returns the
-completed image. Pixels outside the mask do not change by a bit. Each raises a UsageError for an image outside the
-convention, a mask of another shape, or one that covers a whole image.
+Every method takes a picture (H, W, 3) float32 in [0, 1] and a mask (H, W) bool, True where pixels are missing, and
+returns the completed picture. Pixels outside the mask do not change by a bit. Each raises a UsageError for another
+shape, values outside [0, 1], or a mask that covers the whole picture. For tensors:
+`rlenhance.ops.masked_tensors.on_tensors`.
 """
 
 from __future__ import annotations
@@ -11,72 +12,71 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from rlenhance.core.image import check_image, to_array, to_tensor
+from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import check_planes
 from rlenhance.core.registry import Registry
-from rlenhance.ops.harmonic_fill import harmonic_correction
-from rlenhance.ops.masks import check_mask, composite
+from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.patchmatch import patchmatch_fill
 
-#: Inpainting methods by name: (image, mask) -> image.
-INPAINT_METHODS: Registry[Callable[[Tensor, Tensor], Tensor]] = Registry("inpainting method")
+#: Inpainting methods by name: (picture, mask) -> picture.
+INPAINT_METHODS: Registry[Callable[[np.ndarray, np.ndarray], np.ndarray]] = Registry("inpainting method")
 
 
 @INPAINT_METHODS.register("laplace")
-def laplace(image: Tensor, mask: Tensor) -> Tensor:
+def laplace(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Harmonic interpolation from the border of the mask, see `rlenhance.ops.harmonic_fill`.
 
     Args:
-        image: (N, 3, H, W) in [0, 1].
-        mask: (N, 1, H, W), 1 where pixels are missing.
+        picture: (H, W, 3) float32 in [0, 1].
+        mask: (H, W) bool, True where pixels are missing.
 
     Raises:
-        UsageError: an image outside the convention, a mask of another shape, or one that covers a whole image.
+        UsageError: see the module.
 
     Example:
-        >>> image, mask = torch.full((1, 3, 8, 8), 0.5), torch.zeros(1, 1, 8, 8)
-        >>> mask[..., 2:5, 2:5] = 1
-        >>> torch.allclose(laplace(image * (1 - mask), mask), image, atol=1e-3)
+        >>> picture, mask = np.full((8, 8, 3), 0.5, np.float32), np.zeros((8, 8), bool)
+        >>> mask[2:5, 2:5] = True
+        >>> bool(np.allclose(laplace(picture * ~mask[..., None], mask), picture, atol=1e-3))
         True
     """
-    check_image(image)
-    mask = check_mask(mask, image)
-    return composite(harmonic_correction(image, mask).clamp(0, 1), image, mask)
+    _check(picture, mask)
+    return harmonic_fill(picture, mask).clip(0, 1)
 
 
 @INPAINT_METHODS.register("telea")
-def telea(image: Tensor, mask: Tensor) -> Tensor:
+def telea(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """OpenCV's inpainting by fast marching, radius 3, in 8 bits. Source: Telea 2004."""
-    return _by_opencv(image, mask, cv2.INPAINT_TELEA)
+    return _by_opencv(picture, mask, cv2.INPAINT_TELEA)
 
 
 @INPAINT_METHODS.register("navier-stokes")
-def navier_stokes(image: Tensor, mask: Tensor) -> Tensor:
+def navier_stokes(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """OpenCV's inpainting by fluid dynamics, radius 3, in 8 bits. Source: Bertalmio, Bertozzi and Sapiro 2001."""
-    return _by_opencv(image, mask, cv2.INPAINT_NS)
+    return _by_opencv(picture, mask, cv2.INPAINT_NS)
 
 
-def _by_opencv(image: Tensor, mask: Tensor, method: int) -> Tensor:
-    check_image(image)
-    mask = check_mask(mask, image)
-    filled = [to_tensor(np.asarray(cv2.inpaint(to_array(one), (hole[0] > 0).to(torch.uint8).cpu().numpy(), 3, method)),
-                        image.device) for one, hole in zip(image, mask, strict=True)]
-    return composite(torch.cat(filled).to(image), image, mask)
+def _by_opencv(picture: np.ndarray, mask: np.ndarray, method: int) -> np.ndarray:
+    _check(picture, mask)
+    filled = cv2.inpaint(np.rint(picture * 255).astype(np.uint8), mask.astype(np.uint8), 3, method)
+    return np.where(mask[..., None], filled.astype(np.float32) / 255, picture)
 
 
 @INPAINT_METHODS.register("patches")
-def patches(image: Tensor, mask: Tensor) -> Tensor:
-    """Patches of the image itself, copied so that they fit each other and the border (`rlenhance.ops.patchmatch`)."""
-    check_image(image)
-    mask = check_mask(mask, image)
-    begin = laplace(image, mask)
-    filled = [patchmatch_fill(one, hole) for one, hole in zip(begin[:, None], mask[:, None], strict=True)]
-    return composite(torch.cat(filled), image, mask)
+def patches(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Patches of the picture itself, copied so that they fit each other and the border (`rlenhance.ops.patchmatch`)."""
+    return patchmatch_fill(laplace(picture, mask), mask)
 
 
-def find_method(name: object) -> Callable[[Tensor, Tensor], Tensor] | None:
+def _check(picture: np.ndarray, mask: np.ndarray) -> None:
+    check_planes(picture[None].transpose(0, 3, 1, 2))
+    if mask.shape != picture.shape[:2]:
+        raise UsageError(f"mask must be {picture.shape[:2]}, True where pixels are missing; got {mask.shape}")
+    if mask.all():
+        raise UsageError("the mask covers the whole picture: nothing is left to continue from")
+
+
+def find_method(name: object) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
     """The method of that name, in any case, with hyphens or underscores; None where there is none."""
     word = str(name).lower().replace("_", "-")
     return next((INPAINT_METHODS[known] for known in INPAINT_METHODS if known == word), None)

@@ -1,7 +1,7 @@
-"""Masks of missing pixels: made at random, detected in photographs, and used to composite images.
+"""Masks of missing pixels, (H, W) bool: made at random, detected in photographs, and reduced with them.
 
-A mask is 1 where pixels are missing: (N, 1, H, W) for tensors, (H, W) bool for arrays. A masked image is black there,
-so that no method can read what the mask covers.
+A masked picture is black where the mask is True, so that no method can read what the mask covers. For those of tensors
+see `rlenhance.ops.masked_tensors`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import area_means, resize
+from rlenhance.core.pixels import area_means
 from rlenhance.core.registry import Registry
 
 #: Sum of the channels' absolute differences, in [0, 3], above which two images differ at a pixel.
@@ -39,74 +37,20 @@ _TRIED = 8  # black rectangles that are looked at, the largest first
 _SEARCH = 256  # longest side in pixels of the map on which a black rectangle is searched
 
 
-def composite(output: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """The output inside the mask and the image outside, bit for bit: (N, C, H, W).
+def downscale_masked(picture: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A masked picture and its mask at a smaller size: an output pixel that the mask touches is masked.
 
     Args:
-        output, image: (N, C, H, W).
-        mask: (N, 1, H, W), 1 where the output counts.
-    """
-    return torch.where(mask > 0.5, output, image)
-
-
-def mask_out(image: Tensor, mask: Tensor) -> Tensor:
-    """The image (N, C, H, W) with 0 where the mask (N, 1, H, W) is 1."""
-    return image.masked_fill(mask > 0.5, 0)
-
-
-def check_mask(mask: Tensor | None, image: Tensor) -> Tensor:
-    """The mask as 0 and 1 in the image's dtype, if it fits the image.
-
-    Args:
-        mask: (N, 1, H, W); values above 0.5 count as 1.
-        image: (N, C, H, W).
-
-    Raises:
-        UsageError: no mask, another shape, or a mask that covers a whole image.
-    """
-    wanted = (image.shape[0], 1, *image.shape[-2:])
-    if mask is None:
-        raise UsageError(f"completing needs a mask {wanted}, 1 where pixels are missing; got none")
-    if mask.shape != wanted:
-        raise UsageError(f"mask must be {wanted}, 1 where pixels are missing; got {tuple(mask.shape)}")
-    mask = (mask > 0.5).to(image)
-    if bool((mask.amin(dim=(1, 2, 3)) > 0).any()):
-        raise UsageError("the mask covers the whole picture: nothing is left to continue from")
-    return mask
-
-
-def downscale_masked(image: Tensor, mask: Tensor, size: tuple[int, int] | int) -> tuple[Tensor, Tensor]:
-    """A masked image and its mask at a smaller size: an output pixel that the mask touches is masked.
-
-    Args:
-        image: (N, C, H, W).
-        mask: (N, 1, H, W), 1 where pixels are missing.
-        size: (height, width), or the side of a square, in pixels.
+        picture: (H, W, C) float32.
+        mask: (H, W) bool.
+        size: (height, width) in pixels.
 
     Returns:
-        The image (N, C, *size), black inside the mask, and the mask (N, 1, *size).
+        The picture (*size, C), black inside the mask, and the mask (*size).
     """
-    size = (size, size) if isinstance(size, int) else size
-    if tuple(image.shape[-2:]) == tuple(size):
-        return mask_out(image, mask), mask
-    small = (area_means(mask, size) > 1e-4).to(image)
-    return mask_out(resize(image, size), small), small
-
-
-def mask_bbox(mask: Tensor) -> tuple[slice, slice]:
-    """Bounding box of a mask with a margin of a third of its shorter side, at least 8 pixels.
-
-    Args:
-        mask: (1, 1, H, W), 1 somewhere.
-
-    Returns:
-        Rows and columns; they begin at multiples of 8.
-    """
-    places = (mask[0, 0] > 0.5).nonzero()
-    (top, left), (bottom, right) = places.amin(dim=0).tolist(), places.amax(dim=0).tolist()
-    margin = max(8, min(bottom - top, right - left) // 3)
-    return (slice(max(0, top - margin) // 8 * 8, bottom + 1 + margin),
-            slice(max(0, left - margin) // 8 * 8, right + 1 + margin))
+    small = area_means(mask.astype(np.uint8), size) > 1e-4 if mask.shape != size else mask
+    reduced = area_means(picture, size) if mask.shape != size else picture
+    return np.where(small[..., None], np.float32(0), reduced), small
 
 
 def mask_from_difference(image: np.ndarray, reference: np.ndarray, threshold: float = DIFFERENCE) -> np.ndarray:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import area_means, to_tensor
+from rlenhance.core.pixels import resize_planes, to_planes
 from rlenhance.core.tiling import bands
 
 _SIDE = 16  # pixels along a block whose noise is measured
@@ -35,8 +34,8 @@ _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
 class NoiseByValue(Protocol):
     """A noise model: `NoiseModel`, or `rlenhance.ops.camera_noise.CameraNoise`."""
 
-    def deviation(self, picture: Tensor) -> Tensor:
-        """Standard deviation at every value of (H, W, 3) in [0, 1], sRGB, of the same shape."""
+    def deviation(self, picture: np.ndarray) -> np.ndarray:
+        """Standard deviation at every value of (H, W, 3) in [0, 1], sRGB, of the same shape, float32."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class NoiseModel:
         steps: values of a channel in the file, 255 or 65535; rounding to them adds noise.
 
     Example:
-        >>> round(255 * NoiseModel(shot=2e-3, read=2e-3).deviation(torch.tensor([0.5])).item(), 2)
+        >>> round(255 * NoiseModel(shot=2e-3, read=2e-3).deviation(np.array([0.5])).item(), 2)
         5.73
     """
 
@@ -62,12 +61,12 @@ class NoiseModel:
     even: float = 0.0
     steps: int = 255
 
-    def deviation(self, picture: Tensor) -> Tensor:
-        """Standard deviation at every value of an sRGB image in [0, 1], of the same shape: that of the linear light
-        times the slope of the sRGB encoding, the even part, and the rounding."""
-        values = picture.detach().cpu().numpy()
-        variance = (self.shot * linear_from_srgb(values) + self.read**2) * _slope(values) ** 2
-        return torch.from_numpy(np.sqrt(variance + self.even**2 + _rounding(self.steps))).to(picture)
+    def deviation(self, picture: np.ndarray) -> np.ndarray:
+        """Standard deviation at every value of an sRGB image in [0, 1], of the same shape, float32: that of the linear
+        light times the slope of the sRGB encoding, the even part, and the rounding."""
+        variance = (self.shot * linear_from_srgb(picture) + self.read**2) * _slope(picture) ** 2
+        found: np.ndarray = np.sqrt(variance + self.even**2 + _rounding(self.steps)).astype(np.float32)
+        return found
 
 
 def _slope(encoded: np.ndarray) -> np.ndarray:
@@ -122,7 +121,7 @@ def estimate_sigma(picture: np.ndarray) -> float:
 
 
 def noise_map(picture: np.ndarray, model: NoiseByValue, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-              reduced: int = 4, noise_floor: float = 0.0) -> Tensor:
+              reduced: int = 4, noise_floor: float = 0.0) -> np.ndarray:
     """Noise map after a tone curve: the variances times the squared derivatives of the curve.
 
     Where a curve mixes the channels, the derivatives of every channel by every other count. The map is computed on a
@@ -137,42 +136,44 @@ def noise_map(picture: np.ndarray, model: NoiseByValue, curve: Callable[[np.ndar
 
     Returns:
         Standard deviation after the curve, root mean square over the channels: (1, 1, ceil(H/reduced),
-        ceil(W/reduced)).
+        ceil(W/reduced)), float32.
     """
     width = picture.shape[1]
     small = np.concatenate([_reduced(picture[rows], (-(-(rows.stop - rows.start) // reduced), -(-width // reduced)))
                             for rows in bands(len(picture), 64 * reduced)])
-    variance = model.deviation(torch.from_numpy(small)).numpy() ** 2 + np.float32(noise_floor**2)
+    variance = model.deviation(small) ** 2 + np.float32(noise_floor**2)
     if curve is not None:
         variance = _bent(small, variance, curve)
-    return torch.from_numpy(np.sqrt(variance.mean(axis=2)))[None, None].float()
+    found: np.ndarray = np.sqrt(variance.mean(axis=2))[None, None].astype(np.float32)
+    return found
 
 
 def noise_map_from_image(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-                         noise_floor: float = 0.0) -> Tensor:
+                         noise_floor: float = 0.0) -> np.ndarray:
     """`noise_map` with the noise model that `estimate_noise` finds in the picture."""
     return noise_map(picture, estimate_noise(picture), curve, noise_floor=noise_floor)
 
 
-def upsample_map(noise: Tensor, size: Sequence[int], place: tuple[slice, slice] | None = None) -> Tensor:
+def upsample_map(noise: np.ndarray, size: Sequence[int], place: tuple[slice, slice] | None = None) -> np.ndarray:
     """Bilinear upsampling of a map to the size of the image, or to that of a part of it.
 
     Args:
-        noise: (1, 1, h, w).
+        noise: (1, 1, h, w) float32.
         size: (height, width) of the whole image in pixels.
         place: rows and columns of the part; None: the whole.
 
     Returns:
         (1, 1, height, width) of the part; a part equals the same part of the whole.
     """
-    axes: list[tuple[Tensor, Tensor, Tensor]] = []
-    for length, few, span in zip(size, noise.shape[-2:], place or (slice(None), slice(None)), strict=True):
-        at = ((torch.arange(length)[span] + 0.5) * few / length - 0.5).clamp(0, few - 1)
-        before = at.long()
-        axes.append((before, (before + 1).clamp(max=few - 1), (at - before).to(noise)))
-    (above, below, down), (left, right, across) = axes
-    rows = torch.lerp(noise[:, :, above], noise[:, :, below], down[:, None])
-    return torch.lerp(rows[..., left], rows[..., right], across)
+    found = noise
+    for axis, (length, span) in enumerate(zip(size, place or (slice(None), slice(None)), strict=True), start=2):
+        few = noise.shape[axis]
+        at = np.clip((np.arange(length, dtype=np.float32)[span] + 0.5) * few / length - 0.5, 0, few - 1)
+        before = at.astype(np.int64)
+        low, high = (found.take(index, axis) for index in (before, np.minimum(before + 1, few - 1)))
+        share = (at - before).astype(np.float32)
+        found = low + (high - low) * (share[:, None] if axis == 2 else share)
+    return found
 
 
 def _bent(small: np.ndarray, variance: np.ndarray, curve: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -190,7 +191,7 @@ def _bent(small: np.ndarray, variance: np.ndarray, curve: Callable[[np.ndarray],
 
 
 def _reduced(band: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return area_means(to_tensor(band), size)[0].permute(1, 2, 0).numpy()
+    return np.asarray(resize_planes(to_planes(band), size)[0].transpose(1, 2, 0))
 
 
 def _steps(picture: np.ndarray) -> int:
@@ -263,14 +264,27 @@ def _fit(parts: np.ndarray, variance: np.ndarray, count: np.ndarray) -> list[flo
 
     Bins of pure texture lie above the rest: the higher they lie, the less they weigh.
     """
-    from scipy.optimize import nnls  # here: it costs start-up time
-
     weight, scale = count, np.maximum(variance, 1e-12)
     shares = np.zeros(parts.shape[1])
     for _ in range(20):
         root = np.sqrt(weight) / scale
-        shares, _ = nnls(parts * root[:, None], variance * root)
+        shares = _nonnegative(parts * root[:, None], variance * root)
         fitted = np.maximum(parts @ shares, 1e-12)
         weight = count / (1 + np.maximum(0.0, variance / fitted - 1) / 0.2) ** 2
         scale = fitted
     return [float(share) for share in shares]
+
+
+def _nonnegative(parts: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Non-negative least squares for few columns: the best of the plain solutions with some of them that has no
+    negative coefficient is the solution. (B, P) and (B,) -> (P,)."""
+    columns, best, error = parts.shape[1], np.zeros(parts.shape[1]), float(wanted @ wanted)
+    scale = np.maximum(np.linalg.norm(parts, axis=0), 1e-300)
+    for used in chain.from_iterable(combinations(range(columns), count) for count in range(1, columns + 1)):
+        chosen = list(used)
+        found = np.linalg.lstsq(parts[:, chosen] / scale[chosen], wanted, rcond=None)[0] / scale[chosen]
+        left = parts[:, chosen] @ found - wanted
+        if (found >= 0).all() and left @ left < error:
+            best, error = np.zeros(columns), float(left @ left)
+            best[chosen] = found
+    return best

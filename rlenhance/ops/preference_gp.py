@@ -16,6 +16,7 @@ linear part are ours: Chu and Ghahramani have a squared exponential alone.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ _MOVES, _BENDS, _REST = 0.2, 0.25, 0.1
 _JITTER = 1e-6
 _LEAST_BEND = 0.25  # share of the expected curvature: a parabola has a top
 _NEWTON, _SMALL = 60, 1e-9  # steps at most; change of the objective at which they end
+_FAR = -30.0  # below it the asymptotic series of the normal distribution is exact to 1e-9
+_erfc = np.frompyfunc(math.erfc, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,6 @@ class Posterior:
     """
 
     def __init__(self, prior: Prior, choices: Choices):
-        from scipy.special import log_ndtr  # here: it costs start-up time
-
         self.prior, self.choices = prior, choices
         wins, losses = choices.pairs.T
         kernel = prior.covariance(choices.points, choices.contexts, choices.points, choices.contexts)
@@ -103,7 +104,7 @@ class Posterior:
         alpha, likely, best = np.zeros(len(wins)), 0.0, -np.inf
         values = offset
         for _ in range(_NEWTON):
-            logs = log_ndtr(values)
+            logs = log_probability(values)
             slope = np.exp(-0.5 * values**2 - logs) / np.sqrt(2 * np.pi)
             bend = np.maximum(slope * (slope + values), 1e-12) * choices.shares
             root = np.sqrt(bend)
@@ -113,7 +114,7 @@ class Posterior:
             size = 1.0
             while True:  # a step that is too long is halved
                 new = alpha + size * step
-                likely = float(choices.shares @ log_ndtr(offset + margin @ new) - 0.5 * new @ margin @ new)
+                likely = float(choices.shares @ log_probability(offset + margin @ new) - 0.5 * new @ margin @ new)
                 if likely >= best or size < 1e-4:
                     break
                 size /= 2
@@ -191,15 +192,32 @@ def fit(choices: Choices, weights: np.ndarray, sharpness: float = 0.7, spread: f
     return posterior
 
 
+def probability(values: np.ndarray) -> np.ndarray:
+    """The standard normal distribution function."""
+    return np.asarray(0.5 * _erfc(-values / math.sqrt(2)), dtype=np.float64)
+
+
+def log_probability(values: np.ndarray) -> np.ndarray:
+    """Its logarithm, also where it is too small for a float: there by the asymptotic series.
+
+    Source: Abramowitz and Stegun, 26.2.12.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    far = np.minimum(values, _FAR)
+    rest = np.log1p(-1 / far**2 + 3 / far**4 - 15 / far**6)
+    series = -0.5 * far**2 - np.log(-far) - 0.5 * math.log(2 * math.pi) + rest
+    above = np.log1p(-np.minimum(probability(-values), 0.5))
+    below = np.log(np.maximum(probability(np.minimum(values, 0)), np.finfo(np.float64).tiny))
+    return np.asarray(np.where(values > 0, above, np.where(values > _FAR, below, series)))
+
+
 def expected_best_of_two(mean: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """E max(f_i, f_j) of all pairs of Gaussian variables: (N,), (N, N) -> (N, N)."""
-    from scipy.special import ndtr
-
     variance = np.diag(covariance)
     deviation = np.sqrt(np.maximum(variance[:, None] + variance - 2 * covariance, 1e-12))
     gap = (mean[:, None] - mean) / deviation
     density = np.exp(-0.5 * gap**2) / np.sqrt(2 * np.pi)
-    return np.asarray(mean[:, None] * ndtr(gap) + mean * ndtr(-gap) + deviation * density)
+    return np.asarray(mean[:, None] * probability(gap) + mean * probability(-gap) + deviation * density)
 
 
 def choose_options(mean: np.ndarray, covariance: np.ndarray, count: int, samples: np.ndarray) -> list[int]:

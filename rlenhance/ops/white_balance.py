@@ -13,7 +13,7 @@ import numpy as np
 
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resized_tensor
+from rlenhance.core.pixels import resized_planes
 
 #: Temperatures of light, in kelvin, that are corrected: from lamps to a blue sky.
 COOLEST_LIGHT, HOTTEST_LIGHT = 2500, 12000
@@ -95,7 +95,7 @@ def auto_gains(picture: np.ndarray) -> np.ndarray:
     Args:
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], sRGB.
     """
-    small = resized_tensor(picture, _SIDE).numpy()[0].transpose(1, 2, 0)
+    small = resized_planes(picture, _SIDE)[0].transpose(1, 2, 0)
     warmth, tint = warmth_and_tint(estimate_lights(small)).T
     blue = min(BLUE_SHARE * max(0.0, -_certain(warmth, _BLUE)), _BLUE_BOUND)
     even = TINT_SHARE * _certain(tint, _TINT + _TINT_OF_WARMTH * abs(float(warmth.mean())))

@@ -9,7 +9,7 @@
         def _apply(self, pixels, weights, photo):
             return np.iinfo(pixels.dtype).max - pixels, {}
 
-This module does not import torch; the subclasses do.
+No module of a pipeline imports torch: networks take and give NumPy arrays, see `rlenhance.hub.open`.
 """
 
 from __future__ import annotations
@@ -28,22 +28,18 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import check_planes, to_planes
 from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
-from rlenhance.hub.info import ModelInfo, find_checkpoint, read_info
 from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, run_batch
 from rlenhance.ops.region import blend_region, check_region, region_weights
+from rlenhance.pipelines.model_choice import find_model
 from rlenhance.pipelines.options import S, from_json
 
 if TYPE_CHECKING:
-    import torch
-
     from rlenhance.io.batch import ClipProcess
 
 T = TypeVar("T")
-#: The command of each purpose, which is also the verb.
-COMMANDS: Mapping[Purpose, str] = {"enhance": "enhance", "denoise": "denoise", "completion": "complete",
-                                   "upscale": "upscale", "restore": "restore"}
 
 
 class PipelineResult(NamedTuple):
@@ -64,9 +60,9 @@ class ImagePipeline(ABC, Generic[S]):
     Args:
         model: name of a shipped model, a run folder, or a checkpoint in it; None: the default of the pipeline.
         settings: None: the defaults.
-        device: "cpu", "cuda", "cuda:1", "mps", or "auto", the best available one; an automatic device that fails (no
-            memory, a missing operation) is replaced by the CPU with a warning. The CPU is the default, so that results
-            are the same on every machine.
+        device: "cpu", "cuda", "cuda:1", "mps" (or a `torch.device`), or "auto", the best available one; an automatic
+            device that fails (no memory, a missing operation) is replaced by the CPU with a warning. The CPU is the
+            default, so that results are the same on every machine.
         region: (H, W), where pictures may change, see `rlenhance.ops.region.region_weights`; pictures have its size.
         on_progress: called with the share of a picture that is done, in (0, 1], where it is processed in parts.
         changes: settings by name, which replace those in `settings`: `strength=0.5`.
@@ -79,7 +75,7 @@ class ImagePipeline(ABC, Generic[S]):
         purpose: of the models that it takes.
         Settings: the class of its settings.
         settings: the current settings; see `with_settings`.
-        model: the network in use; None where none is, or where several are.
+        network: the network in use, of NumPy arrays (see `rlenhance.hub.open`); None where none is, or several are.
         folder: the checkpoint in use, or None.
 
     Raises:
@@ -92,10 +88,10 @@ class ImagePipeline(ABC, Generic[S]):
     purpose: ClassVar[Purpose]
     Settings: ClassVar[type[Any]]
     #: Attributes that a pickle is without: what `_load` makes, and callbacks.
-    _unpickled: ClassVar[tuple[str, ...]] = ("model", "on_progress")
+    _unpickled: ClassVar[tuple[str, ...]] = ("network", "_model", "on_progress")
 
     def __init__(self, model: Path | str | None = None, settings: S | None = None, *,
-                 device: torch.device | str = "cpu", region: np.ndarray | None = None,
+                 device: Any = "cpu", region: np.ndarray | None = None,
                  on_progress: Callable[[float], None] | None = None, **changes: Any):
         from rlenhance.core.devices import AUTO, resolve_device
 
@@ -105,7 +101,8 @@ class ImagePipeline(ABC, Generic[S]):
         self.on_progress = on_progress
         self.named = model
         self.folder: Path | None = None
-        self.model: Any = None
+        self.network: Any = None
+        self._model: Any = None
         self._load()
         self._check_settings()
 
@@ -221,11 +218,20 @@ class ImagePipeline(ABC, Generic[S]):
         """Of the weights in use, in hexadecimal digits; "" where there are none. They are read once."""
         return "" if self.folder is None else shipped.weights_digest(self.folder)
 
+    @property
+    def model(self) -> Any:
+        """The torch model of `network`, loaded when it is asked for; None where there is no network."""
+        if self._model is None and self.folder is not None:
+            from rlenhance.hub.checkpoint import load_model
+
+            self._model = load_model(self.folder, self.device, steps=getattr(self.network, "steps", None))
+        return self._model
+
     # What a pipeline defines
 
     @abstractmethod
     def _load(self) -> None:
-        """Set `model` and `folder`, see `_open`; called again when a pickle is opened."""
+        """Set `network` and `folder`, see `_open_network`; called again when a pickle is opened."""
 
     @abstractmethod
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
@@ -252,16 +258,16 @@ class ImagePipeline(ABC, Generic[S]):
 
     # What the base does
 
-    def _open(self, model: Path | str) -> tuple[Path, Any]:
+    def _open_network(self, model: Path | str) -> tuple[Path, Any]:
         """The folder of a checkpoint for this purpose, and its network on the device.
 
         Raises:
-            UsageError: see `find_model`; or the checkpoint is damaged.
+            UsageError: see `find_model` and `open_network`.
         """
-        from rlenhance.hub.checkpoint import load_network
+        from rlenhance.hub.open import open_network
 
         folder, _ = find_model(model, self.purpose)
-        return folder, load_network(folder, self.device)
+        return folder, open_network(folder, self.device)
 
     def _weights(self, photo: Photo, mask: Any) -> np.ndarray | None:
         """Where a picture may change: (H, W) in [0, 1]; None: everywhere."""
@@ -289,23 +295,21 @@ class ImagePipeline(ABC, Generic[S]):
 
     def _with_fallback(self, work: Callable[[], Any]) -> Any:
         """Run `work`; an automatic device that fails is replaced by the CPU for good."""
-        if not self._falls_back or self.device.type == "cpu":
+        if not self._falls_back or self.device == "cpu":
             return work()
         try:
             return work()
         except UsageError:
             raise
         except (RuntimeError, NotImplementedError) as error:  # no memory, or an operation that it does not have
-            from rlenhance.core.devices import resolve_device
-
             warnings.warn(f"{self.device} failed ({str(error).splitlines()[0]}); going on on the CPU", stacklevel=5)
-            self._move(resolve_device("cpu"))
+            self._move("cpu")
             return work()
 
-    def _move(self, device: torch.device) -> None:
-        self.device = device
-        if self.model is not None:
-            self.model = self.model.to(device)
+    def _move(self, device: str) -> None:
+        self.device, self._model = device, None
+        self._load()
+        self._check_settings()
 
     def _with_progress(self, parts: Iterable[T]) -> Iterator[T]:
         """The parts of a picture; `on_progress` is called after each."""
@@ -329,27 +333,6 @@ class ImagePipeline(ABC, Generic[S]):
         self._check_settings()
 
 
-def find_model(model: Path | str, purpose: Purpose) -> tuple[Path, ModelInfo]:
-    """The checkpoint of a model and its info, without importing torch.
-
-    Args:
-        model: name of a shipped model, a run folder, or a checkpoint in it.
-        purpose: the one it must have.
-
-    Raises:
-        UsageError: there is none; or it has another purpose, whose command is named.
-    """
-    folder = find_checkpoint(shipped.locate(model))
-    info = read_info(folder)
-    if info.purpose != purpose:
-        other, own = COMMANDS[info.purpose], COMMANDS[purpose]
-        kind = f"{other} (its scale is 1)" if purpose == "upscale" else other
-        more = f", or rlenhance enhance --denoiser {model} behind another" if info.purpose == "denoise" else ""
-        raise UsageError(f"{model}: a model to {kind}, not to {own}: rlenhance {other} is the command for it{more}; "
-                         f"leave out the model, or name one to {own}")
-    return folder, info
-
-
 def check_pixels(pixels: Any) -> None:
     """Refuse anything but a picture (H, W, 3), uint8, uint16 or float in [0, 1], with a UsageError."""
     if not isinstance(pixels, np.ndarray):
@@ -358,9 +341,7 @@ def check_pixels(pixels: Any) -> None:
             pixels.dtype in (np.uint8, np.uint16) or
             (np.issubdtype(pixels.dtype, np.floating) and pixels.min() >= 0 and pixels.max() <= 1)):
         return
-    from rlenhance.core.image import check_image, to_tensor
-
-    check_image(to_tensor(pixels))  # refuses with its reason; values a hair outside [0, 1] are cut
+    check_planes(to_planes(pixels))  # refuses with its reason; values a hair outside [0, 1] are cut
 
 
 def _composite(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> np.ndarray:

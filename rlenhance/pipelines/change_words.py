@@ -10,7 +10,7 @@ import numpy as np
 
 from rlenhance.io import Photo
 from rlenhance.metrics.visible_faults import newly_burnt
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 _BRIGHT, _FEW = 200, 0.005  # of 255; share of the picture
 _BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops

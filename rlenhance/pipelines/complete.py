@@ -8,18 +8,14 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resize, to_array, to_tensor
+from rlenhance.core.pixels import area_means
 from rlenhance.hub import shipped
 from rlenhance.io import Photo
-from rlenhance.models import build_model
-from rlenhance.ops.harmonic_fill import harmonic_correction
+from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.inpaint import INPAINT_METHODS, find_method
-from rlenhance.ops.masks import SQUARE_SHARE, THRESHOLD, composite, detect_mask, dilate_soft_edge, downscale_masked
+from rlenhance.ops.masks import SQUARE_SHARE, THRESHOLD, detect_mask, dilate_soft_edge, downscale_masked
 from rlenhance.ops.patchmatch import patchmatch_fill
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import CompleteSettings
@@ -77,63 +73,68 @@ class Completer(ImagePipeline[CompleteSettings]):
         if self._rule:
             return
         try:
-            self.folder, network = self._open(model)
+            self.folder, self.network = self._open_network(model)
         except UsageError as error:
             raise UsageError(f"{error}; rules that fill holes without a model are "
                              f"{', '.join(INPAINT_METHODS)}") from error
-        self.model, self._side = build_model(network).eval(), network.train_size
+        self._side = self.network.train_size
 
     def _weights(self, photo: Photo, mask: Any) -> np.ndarray:
         return to_mask(mask, photo.pixels)
 
-    @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
         assert weights is not None
-        result = pixels.copy()
+        result, top = pixels.copy(), 1 if np.issubdtype(pixels.dtype, np.floating) else np.iinfo(pixels.dtype).max
         for rows, columns, thick in self._with_progress(mask_regions(weights, self._side)):
-            inside = weights[rows, columns]
-            image = to_tensor(pixels[rows, columns], self.device)
-            missing = torch.from_numpy(inside)[None, None].to(image)
-            filled = self._mix(image, self._fill(image * (1 - missing), missing, thick))
-            result[rows, columns][inside] = to_array(filled, pixels.dtype.type)[inside]
+            mask = weights[rows, columns]
+            picture = pixels[rows, columns].astype(np.float32) / np.float32(top)
+            known = np.where(mask[..., None], np.float32(0), picture)
+            filled = self._mix(picture[mask], self._fill(known, mask, thick)[mask]).clip(0, 1) * np.float32(top)
+            result[rows, columns][mask] = (filled if top == 1 else np.rint(filled)).astype(pixels.dtype)
         return result, {"hole": round(float(weights.mean()), 5), "filled_by": self.filled_by}
 
-    def _fill(self, image: Tensor, mask: Tensor, thick: float) -> Tensor:
-        """A crop of any size with its hole filled."""
-        bounded = min(1.0, math.sqrt(min(_PATCHED / float(mask.sum()), _AROUND / mask[0, 0].numel())))
+    def _fill(self, picture: np.ndarray, mask: np.ndarray, thick: float) -> np.ndarray:
+        """A crop of any size with its hole filled: (H, W, 3) float32."""
+        bounded = min(1.0, math.sqrt(min(_PATCHED / float(mask.sum()), _AROUND / mask.size)))
         if self._rule:
-            return fill_at_scale(self._rule, image, mask,
+            return fill_at_scale(self._rule, picture, mask,
                                  bounded if self._rule is INPAINT_METHODS["patches"] else 1.0)
-        scale = min(1.0, SQUARE_SHARE * self._side / thick, _LONGEST * self._side / max(image.shape[-2:]))
-        soft = fill_at_scale(self.model, image, mask, scale)
+        scale = min(1.0, SQUARE_SHARE * self._side / thick, _LONGEST * self._side / max(mask.shape))
+        soft = fill_at_scale(self._predict, picture, mask, scale)
         if self.settings.texture == 0:
             return soft
 
-        def textured(guide: Tensor, hole: Tensor) -> Tensor:
+        def textured(guide: np.ndarray, hole: np.ndarray) -> np.ndarray:
             return patchmatch_fill(guide, hole, guide_detail=GUIDE_DETAIL * bounded / scale)
 
         filled = textured(soft, mask) if bounded == 1 else fill_at_scale(
-            lambda known, hole: textured(composite(resize(soft, known.shape[-2:]), known, hole), hole),
-            image, mask, bounded)
+            lambda known, hole: textured(np.where(hole[..., None], area_means(soft, hole.shape), known), hole),
+            picture, mask, bounded)
         return soft + self.settings.texture * (filled - soft)
 
+    def _predict(self, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The network's result: (H, W, 3) float32."""
+        result = self.network(picture.transpose(2, 0, 1)[None], mask[None, None].astype(np.float32))
+        return np.asarray(result[0].transpose(1, 2, 0))
 
-def fill_at_scale(fill: Any, image: Tensor, mask: Tensor, scale: float) -> Tensor:
+
+def fill_at_scale(fill: Any, picture: np.ndarray, mask: np.ndarray, scale: float) -> np.ndarray:
     """Fill a picture at a reduced size and enlarge the result without a seam.
 
     Args:
-        fill: (image, mask) -> image.
-        image: (1, 3, H, W), black in the hole; mask: (1, 1, H, W).
+        fill: (picture, mask) -> picture.
+        picture: (H, W, 3) float32, black in the hole; mask: (H, W) bool.
         scale: in (0, 1]; at 1 the result is that of `fill`.
     """
-    size = tuple(max(8, round(side * scale)) for side in image.shape[-2:])
-    if scale >= 1 or min(image.shape[-2:]) <= 8:
-        return composite(fill(image, mask), image, mask)
-    small = fill(*downscale_masked(image, mask, (size[0], size[1])))
-    large = F.interpolate(small, image.shape[-2:], mode="bicubic", align_corners=False)
-    seam = harmonic_correction((image - large) * (1 - mask), mask)
-    return composite((large + seam).clamp(0, 1), image, mask)
+    hole = mask[..., None]
+    if scale >= 1 or min(mask.shape) <= 8:
+        return np.where(hole, fill(picture, mask), picture)
+    height, width = mask.shape
+    small = fill(*downscale_masked(picture, mask, (max(8, round(height * scale)), max(8, round(width * scale)))))
+    large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    seam = harmonic_fill(picture - large, mask)
+    return np.where(hole, (large + seam).clip(0, 1), picture)
 
 
 def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
@@ -152,7 +153,7 @@ def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
         if found.all():
             raise UsageError("the picture is black all over: what is missing is filled from the rest")
         return found
-    mask = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask)
+    mask = np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)
     mask = mask.reshape(mask.shape[-2:]) if mask.ndim > 2 and mask.size == np.prod(mask.shape[-2:]) else mask
     height, width = picture.shape[:2]
     if mask.shape != (height, width):

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rlenhance.core.errors import UsageError
-from rlenhance.hub import shipped
 from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, from_json
 from rlenhance.pipelines.preference_text import describe_preferences, format_preferences
@@ -22,7 +23,6 @@ from rlenhance.pipelines.recipes import Recipe, load_recipe
 if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer
 
-_RUNS = Path("runs/lol")
 
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
@@ -126,22 +126,6 @@ def make_recipe(enhancer: Enhancer, model: Path | str, shared_decision: bool = F
                   denoiser=str(denoiser.named or ""), denoiser_sha256=denoiser.sha256)
 
 
-def resolve_model(model: Path | str | None) -> Path | str:
-    """The named model; else the shipped default; else the newest run of low-light enhancement.
-
-    Raises:
-        UsageError: none is named, shipped or trained.
-    """
-    model = shipped.default_model() if model is None else model
-    if model is not None:
-        return model
-    found = sorted(_RUNS.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(f"no trained model in {_RUNS}: train one with python -m experiments.lol_train (five minutes), "
-                         f"or name one, as in RUN/best")
-    return found[-1].parent
-
-
 def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer,
                  shift: float) -> dict[str, float | None]:
     """The preferences of a preset but for `chosen`; where the model takes only some, the message names those."""
@@ -167,11 +151,10 @@ def _takes(enhancer: Enhancer, preference: Mapping[str, float | None]) -> bool:
 def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: Enhancer,
                     on_note: Callable[[str], None]) -> dict[str, float | None]:
     """The preferences measured in a picture but for `chosen`."""
-    from rlenhance.core.image import to_tensor
     from rlenhance.io import read
     from rlenhance.metrics.style import clamp_to_ranges, measure
 
-    measured, ranges = measure(to_tensor(read(path).visible_pixels)), enhancer.preference_ranges
+    measured, ranges = measure(read(path).visible_pixels), enhancer.preference_ranges
     values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in chosen}, ranges)
     if not set(measured) & set(ranges):
         raise UsageError(f"{path}: {', '.join(measured)} is measured in a reference, and this model takes "
@@ -182,20 +165,4 @@ def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: En
 
 
 def _made_with(enhancer: Enhancer) -> dict[str, str]:
-    import torch
-
-    return {"torch": str(torch.__version__), "device": enhancer.device.type}
-
-
-def check_device(name: str) -> str:
-    """The name of a device, checked; the device that "auto" stands for is printed.
-
-    Raises:
-        UsageError: it is not available; the message names those that are.
-    """
-    from rlenhance.core.devices import AUTO, resolve_device
-
-    device = str(resolve_device(name))
-    if name == AUTO:
-        print(f"device: {device}")
-    return name
+    return {"numpy": np.__version__, "device": enhancer.device.partition(":")[0]}

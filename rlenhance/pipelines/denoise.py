@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.core.tiling import tiles
 from rlenhance.hub.info import find_checkpoint, read_info
 from rlenhance.hub.shipped import locate
 from rlenhance.io import Photo
-from rlenhance.models import FFDNet, LatentEpisode, NoiseConditionedModel, build_model
-from rlenhance.models.published.ffdnet import gain_map
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 from rlenhance.ops.noise_pyramid import REDUCED, shrink_noise
-from rlenhance.pipelines.base import COMMANDS, ImagePipeline
+from rlenhance.pipelines.base import ImagePipeline
+from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.options import DenoiseSettings
 from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 
@@ -57,20 +54,12 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
     _unpickled: ClassVar = (*ImagePipeline._unpickled, "_networks")
 
     def _load(self) -> None:
-        self._networks: dict[str, NoiseConditionedModel] = {}
+        self._networks: dict[str, Any] = {}
         if self.named is not None:
-            self.folder, network = self._open(self.named)
-            self.model = build_model(network).eval()
+            self.folder, self.network = self._open_network(self.named)
 
     def _check_settings(self) -> None:
-        settings, model = self.settings, self.model
-        if isinstance(model, LatentEpisode):
-            if settings.noise is not None and settings.noise < 1:
-                raise UsageError(f"noise must lie between 1 and 75 (in 255ths) for a policy over latent codes; "
-                                 f"got {settings.noise:g}")
-            if model.iterations != settings.iterations:
-                self.model = LatentEpisode(model.policy, model.steps, settings.iterations).eval()
-        elif settings.iterations:
+        if self.settings.iterations and not getattr(self.network, "iterates", False):
             raise UsageError(f"iterations go with a policy over latent codes, and "
                              f"{self.named or 'the learned denoiser'} is none: name the model rse-faces")
         self.noise_preference()
@@ -81,28 +70,28 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         Raises:
             UsageError: noise outside the range that the policy was trained for.
         """
-        noise, encode = self.settings.noise, getattr(getattr(self.model, "policy", None), "noise_preference", None)
+        noise, encode = self.settings.noise, getattr(self.network, "noise_preference", None)
         return {} if noise is None or encode is None else encode(noise)
 
-    @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
-        if self.model is not None and not isinstance(self.model, NoiseConditionedModel):
+        if self._plays:
             return self._played(pixels), {}
         seen = self.see(pixels, photo)
         return self.clean_seen(pixels, seen), seen.facts
 
+    @property
+    def _plays(self) -> bool:
+        """Whether the model in use is a policy, or a network without noise map."""
+        return self.network is not None and not hasattr(self.network, "denoise")
+
     def _played(self, pixels: np.ndarray) -> np.ndarray:
         """The result of a policy, or of a network without noise map, for the whole picture."""
-        if isinstance(self.model, LatentEpisode):
-            noise, actions = self.settings.noise, cast(Any, self.model.policy.actions)
-            actions.noise_std = None if noise is None else noise / 255
-        image = to_tensor(pixels, self.device)
-        result = self.model(image, preference=self.noise_preference() or None).float()
-        return to_array(self._mix(image, result), pixels.dtype.type)
+        image, more = to_planes(pixels), {"iterations": self.settings.iterations} if self.settings.iterations else {}
+        result = self.network(image, preference=self.noise_preference() or None, **more)
+        return to_pixels(self._mix(image, result), pixels.dtype.type)
 
-    @torch.inference_mode()
-    def clean(self, pixels: np.ndarray, noise: Tensor, camera_jpeg: bool = False) -> np.ndarray:
+    def clean(self, pixels: np.ndarray, noise: np.ndarray, camera_jpeg: bool = False) -> np.ndarray:
         """Remove known noise from one picture.
 
         Args:
@@ -121,18 +110,20 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             return pixels.copy()
         return self._cleaned(pixels, noise, self.select_network(pixels, camera_jpeg), self.settings.strength)
 
-    def _cleaned(self, pixels: np.ndarray, noise: Tensor, network: NoiseConditionedModel,
+    def _cleaned(self, pixels: np.ndarray, noise: np.ndarray, network: Any,
                  strength: float) -> np.ndarray:
         """`clean` by a network, tile by tile."""
-        noise, result = noise.clamp(max=LARGEST_NOISE), np.empty_like(pixels)
+        noise, result = noise.clip(max=LARGEST_NOISE), np.empty_like(pixels)
         side = -(-_TILE // network.size_multiple) * network.size_multiple
         height, width = pixels.shape[:2]
         for tile in self._with_progress(tiles(height, width, side, network.receptive_radius)):
-            image = to_tensor(pixels[tile.outer[1:]], self.device)
-            around = upsample_map(noise, pixels.shape[:2], tile.outer[1:]).to(self.device)
-            clean = network.denoise(image if network.channels == 3 else image[:, :1], around).clamp(0, 1)
-            clean = (image + strength * (clean.expand_as(image) - image))[tile.crop]
-            result[tile.inner[1:]] = to_array(clean, pixels.dtype.type)
+            image = to_planes(pixels[tile.outer[1:]])
+            around = upsample_map(noise, pixels.shape[:2], tile.outer[1:])
+            clean = network.denoise(image if network.channels == 3 else image[:, :1], around)[tile.crop].clip(0, 1)
+            if strength != 1:
+                image = image[tile.crop]
+                clean = image + strength * (clean - image)
+            result[tile.inner[1:]] = to_pixels(np.broadcast_to(clean, (1, 3, *clean.shape[2:])), pixels.dtype.type)
         return result
 
     def see(self, pixels: np.ndarray, photo: Photo) -> SeenNoise:
@@ -159,28 +150,28 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         camera = seen.kind == "camera"
         return self.clean(part, seen.map(part, self.select_network(part, camera).noise_floor), camera)
 
-    def noise_of(self, pixels: np.ndarray, camera_jpeg: bool = False) -> Tensor:
+    def noise_of(self, pixels: np.ndarray, camera_jpeg: bool = False) -> np.ndarray:
         """The noise map of a picture, set or measured: (1, 1, h, w)."""
         if self.settings.noise is not None:
-            return torch.full((1, 1, 1, 1), self.settings.noise / 255)
+            return np.full((1, 1, 1, 1), self.settings.noise / 255, np.float32)
         return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, camera_jpeg).noise_floor)
 
-    def select_network(self, pixels: np.ndarray, camera_jpeg: bool = False) -> NoiseConditionedModel:
+    def select_network(self, pixels: np.ndarray, camera_jpeg: bool = False) -> Any:
         """The network for a picture's channels.
 
         Raises:
             UsageError: there is none.
         """
         channels = 1 if is_grey(pixels) else 3
-        if self.model is None:
+        if self.network is None:
             name = PHOTO if camera_jpeg and channels == 3 else SHIPPED[channels]
             if name not in self._networks:
-                _, self._networks[name] = self._open(name)
+                _, self._networks[name] = self._open_network(name)
             return self._networks[name]
-        if self.model.channels == 1 and channels == 3:
+        if self.network.channels == 1 and channels == 3:
             raise UsageError(f"{self.named}: was trained for grey pictures, and this one has colours: leave out the "
                              f"model, or name a denoiser for colour ({SHIPPED[3]})")
-        return self.model
+        return self.network
 
     def denoise_enhanced(self, pixels: np.ndarray, enhanced: np.ndarray,
                          curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
@@ -194,13 +185,13 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             curve: how, for a picture of any size (see `noise_map`); None: not by a curve. Then the noise is measured in
                 the enhanced picture, but for FFDNet, which is given the gain, as ReLLIE does (`gain_map`).
         """
-        if self.model is not None and not isinstance(self.model, NoiseConditionedModel):
+        if self._plays:
             return self._played(enhanced)
         network = self.select_network(enhanced, True)
         if curve is not None:
             noise = noise_map_from_image(pixels, curve, network.noise_floor)
-        elif isinstance(network, FFDNet):
-            noise = gain_map(to_tensor(pixels), to_tensor(enhanced))[:, : network.noise_channels]
+        elif hasattr(network, "gain_map"):
+            noise = network.gain_map(pixels, enhanced)
         else:
             noise = self.noise_of(enhanced, True)
         return self.clean(enhanced, noise, camera_jpeg=True)
@@ -220,13 +211,12 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             The result (`enhanced` itself where nothing is visible, the picture is less than 96 pixels wide or high, or
             the denoiser has no noise map), and the share.
         """
-        if min(pixels.shape[:2]) < _SMALLEST or not (self.model is None or
-                                                     isinstance(self.model, NoiseConditionedModel)):
+        if min(pixels.shape[:2]) < _SMALLEST or self._plays:
             return enhanced, 0.0
         network = self.select_network(enhanced, True)
         noise = self.noise_of(enhanced, True) if curve is None else \
             noise_map_from_image(pixels, curve, network.noise_floor)
-        visible = 255 * noise.square().mean().sqrt().item()
+        visible = 255 * float(np.sqrt(np.square(noise).mean()))
         share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
         if share == 0:
             return enhanced, 0.0
@@ -235,12 +225,8 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             levels += 1
         if not levels:
             return self._cleaned(enhanced, noise, network, share), share
-        return shrink_noise(enhanced, noise[0, 0].numpy(), lambda small: self._cleaned(
+        return shrink_noise(enhanced, noise[0, 0], lambda small: self._cleaned(
             small, REDUCED**levels * noise, network, 1.0), levels, share), share
-
-    def _move(self, device: torch.device) -> None:
-        super()._move(device)
-        self._networks = {name: network.to(device) for name, network in self._networks.items()}
 
 
 def find_denoiser(model: Path | str) -> Path:

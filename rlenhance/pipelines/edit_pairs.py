@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.data.datasets import pair_files
 from rlenhance.io import read
 from rlenhance.io.containers import CONTAINERS, container_by_extension
 from rlenhance.io.discovery import list_photos
+from rlenhance.io.pairs import pair_files
 from rlenhance.ops.registration import FOUND, find_place
 from rlenhance.pipelines.learn_look import (
     FittedPair,
@@ -138,8 +137,7 @@ def learn_from(enhancer: Enhancer, model: Path | str, pairs: Sequence[tuple[Path
         try:
             whole, part, after, note = read_edit(photo, edit)
             search = KnobSearch(enhancer, part, after, photo.name, whole)
-            with _one_thread():
-                found = search.run()
+            found = search.run()
         except Exception as error:  # one pair never stops the others
             on_note(describe_failure(error, photo, edit))
             continue
@@ -158,24 +156,10 @@ def learn_from(enhancer: Enhancer, model: Path | str, pairs: Sequence[tuple[Path
     return _learned(enhancer, model, searches, fitted, unfit)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Work on pictures of 64 pixels, which several threads slow down."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _learned(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSearch], fitted: Sequence[FittedPair],
              unfit: dict[str, float]) -> LearnedLook:
     names = knobs_of(enhancer)
-    with _one_thread():
-        near, constant, best = refine(searches, fitted, *regress(fitted))
+    near, constant, best = refine(searches, fitted, *regress(fitted))
     default = [decibels(pair.default_error) for pair in fitted]
     own = [decibels(search.error_of(best.values(pair))) for search, pair in zip(searches, fitted, strict=True)]
     held, predicted = ([decibels(search.error_of(values)) for search, values in

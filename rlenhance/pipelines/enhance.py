@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -12,19 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
-import torch
 
-from rlenhance.actions import Action
 from rlenhance.core.devices import check_half
 from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.core.image import resize, resized_tensor, to_array, to_tensor
+from rlenhance.core.pixels import resize_planes, resized_planes, to_pixels, to_planes
+from rlenhance.core.types import ArrayAction
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
-from rlenhance.models import GreedyEpisode, build_model
-from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import exposure_of
+from rlenhance.ops.plane_statistics import exposure_of
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.change_words import describe_change, describe_shadows
@@ -75,7 +71,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def __init__(self, model: Path | str | None = None, settings: EnhanceSettings | None = None, *,
                  denoiser: Path | str | None = None, reward: Mapping[str, float] | None = None,
                  look: Look | Path | str | None = None, half: bool = False, **options: Any):
-        self._actions: Sequence[Action] | None = None
+        self._actions: Sequence[ArrayAction] | None = None
         self._gains: np.ndarray | None = None
         self.half = False
         if denoiser is not None:
@@ -97,28 +93,34 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if denoiser is not None and self.settings.denoise == 0:
             raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
         self.half = check_half(half, self.device)
+        if self.half:
+            self.network = self.network.with_half(True)
         self.denoiser = Denoiser(denoiser, strength=self._denoise_strength, device=self.device)
 
     def _load(self) -> None:
         model = shipped.default_model() if self.named is None else self.named
         if model is None:
             raise UsageError("no model is shipped with this version: name a run, as in Enhancer('runs/lol/first/best')")
-        self.folder, network = self._open(model)
-        self.model = build_model(network).eval()
+        self.folder, self.network = self._open_network(model)
 
     def _check_settings(self) -> None:
-        policy, steps = getattr(self.model, "policy", None), self.settings.steps
+        steps = self.settings.steps
         self.check_preference(self.settings.preference)
         if self.settings.exposure_shift and "exposure_level" not in self.preference_ranges:
             self.check_preference({"exposure_level": self.settings.exposure_shift})
-        if policy is None and steps is not None:
+        if not self._acts and steps is not None:
             raise UsageError(f"{self.folder}: a network that acts in one pass has no steps; leave them out")
-        if policy is not None and self.model.steps != (policy.horizon if steps is None else steps):
-            self.model = build_model(policy, steps).eval()
+        if self._acts and self.network.steps != (self.network.horizon if steps is None else steps):
+            self.network, self._model = self.network.with_steps(steps), None
+
+    @property
+    def _acts(self) -> bool:
+        """Whether the network is a policy, with steps and preferences."""
+        return getattr(self.network, "horizon", None) is not None
 
     def check_preference(self, preference: Mapping[str, float | None]) -> None:
         """Raise UsageError for a preference that the model does not take, or outside its range."""
-        if preference and not isinstance(self.model, GreedyEpisode):
+        if preference and not self._acts:
             raise UsageError(f"{self.folder}: a network that acts in one pass takes no preferences; "
                              f"got {', '.join(preference)}: use a policy")
         check_preferences(preference, self.preference_ranges, self.auto_preferences)
@@ -155,7 +157,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             name: min(max(value, ranges[name][0]), ranges[name][2]) if name in self.look.functions and value is not None
             else value for name, value in settings.preference.items()})
 
-    def with_decision(self, actions: Sequence[Action]) -> Self:
+    def with_decision(self, actions: Sequence[ArrayAction]) -> Self:
         """The same pipeline with fixed actions of `decide` or `decide_for_group` for every picture.
 
         Raises:
@@ -210,12 +212,12 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     @property
     def preference_ranges(self) -> Mapping[str, tuple[float, float, float]]:
         """Preferences of the model: name -> (lowest, default, highest); empty for a network that acts in one pass."""
-        return self._preferences.ranges
+        return self.network.preferences.ranges if self._acts else {}
 
     @property
     def auto_preferences(self) -> Sequence[str]:
         """The preferences that the model can choose itself."""
-        return self._preferences.auto
+        return self.network.preferences.auto if self._acts else ()
 
     @property
     def without_effect(self) -> Sequence[str]:
@@ -223,19 +225,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         return () if self.folder is None else read_info(self.folder).without_effect
 
     @property
-    def _preferences(self) -> Preferences:
-        return getattr(getattr(self.model, "policy", None), "preferences", None) or Preferences()
-
-    @property
     def shares_decision(self) -> bool:
         """Whether actions for one picture apply to others: those of a policy with a state size do."""
-        return isinstance(self.model, GreedyEpisode) and bool(self.model.policy.decision_size)
+        return self._acts and bool(self.network.shares_decision)
 
     def require_shared_decision(self) -> None:
         """Raise UsageError for a model that acts in one pass, or pixel by pixel."""
         if not self.shares_decision:
             kind, way = ("policy that decides pixel by pixel", "one with a state size") \
-                if isinstance(self.model, GreedyEpisode) else ("network that acts in one pass", "a policy")
+                if self._acts else ("network that acts in one pass", "a policy")
             raise UsageError(f"{self.folder}: a {kind} has no decision to share between pictures; use {way}")
 
     def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
@@ -253,7 +251,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             decision = {**decision, **({"shadows": shadows} if shadows else {})}
         return PipelineResult(result, {"words": words, **levels, **decision})
 
-    def decide(self, pixels: np.ndarray) -> list[Action]:
+    def decide(self, pixels: np.ndarray) -> list[ArrayAction]:
         """The actions of the policy for a picture (H, W, 3), which can be applied to others; where the white balance is
         not kept, its gains stand before them, see `rlenhance.pipelines.white`.
 
@@ -269,7 +267,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return self.for_picture(photo.visible_pixels)._changed(photo, mask)
         return super()._changed(photo, mask)
 
-    def decide_for_group(self, sources: Iterable[Path]) -> tuple[Path, list[Action]]:
+    def decide_for_group(self, sources: Iterable[Path]) -> tuple[Path, list[ArrayAction]]:
         """One decision for a burst or a time-lapse: the one for the picture of median exposure.
 
         The mean of all pictures would have a narrower histogram than any of them. A flash or a passing lamp does not
@@ -289,11 +287,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         failures = []
         for number, source in enumerate(sources):
             try:
-                small = resized_tensor(read(source).visible_pixels, self.model.policy.decision_size)
+                small = resized_planes(read(source).visible_pixels, self.network.decision_size)[0]
             except Exception as error:  # one photograph never stops the others
                 failures.append(describe_failure(error, source))
                 continue
-            exposures.append((exposure_of(small).item(), number, source))
+            exposures.append((exposure_of(small), number, source))
         if not exposures:
             raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
         median = sorted(exposures)[(len(exposures) - 1) // 2][-1]
@@ -303,7 +301,6 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _idle(self) -> bool:
         return self.settings.strength == 0 and not self.settings.denoise and self._gains is None
 
-    @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
         if self.settings.strength == 0:
@@ -323,16 +320,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return result, {"denoise": round(share, 3), **said}
         return result, said
 
-    def _decided(self, pixels: np.ndarray) -> list[Action]:
-        with torch.inference_mode(), self._precision():
-            small = resized_tensor(pixels, self.model.policy.decision_size, self.device)
-            white = White() if is_grey(pixels) else White.of(pixels, self.settings.white)
-            if white.named:
-                small = to_tensor(white.before(to_array(small, np.float32)), self.device)
-            actions = self.model.decide(small, preference=self._preference_for(small))
-        return actions if self.settings.white == 0 else [white.action(self.device), *actions]
+    def _decided(self, pixels: np.ndarray) -> list[ArrayAction]:
+        small = resized_planes(pixels, self.network.decision_size)
+        white = White() if is_grey(pixels) else White.of(pixels, self.settings.white)
+        if white.named:
+            small = to_planes(white.before(to_pixels(small, np.float32)))
+        actions = self.network.decide(small, preference=self._preference_for(small))
+        return actions if self.settings.white == 0 else [white.action(), *actions]
 
-    def _rendered(self, pixels: np.ndarray, actions: Sequence[Action] | None, white: White) -> np.ndarray:
+    def _rendered(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White) -> np.ndarray:
         """The result of the model, with the white balance, at the strength of the settings, and with the gains of a
         series."""
         return self._levelled(self._enhanced(pixels, actions, white))
@@ -340,15 +336,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _levelled(self, result: np.ndarray) -> np.ndarray:
         return result if self._gains is None else apply_gains(result, self._gains)
 
-    def _enhanced(self, pixels: np.ndarray, actions: Sequence[Action] | None, white: White) -> np.ndarray:
+    def _enhanced(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White) -> np.ndarray:
         strength, given = self.settings.strength, white.before(pixels)
         if actions is not None:
-            result = self.model.render_array(given, actions, strength if white.neutral else 1.0)
+            result = self.network.render_array(given, actions, strength if white.neutral else 1.0)
         else:
-            image = to_tensor(given, self.device)
-            with self._precision():
-                result = self.model(image, preference=self._preference_for(image)).float()
-            result = to_array(self._mix(image, result) if white.neutral else result, given.dtype.type)
+            planes = to_planes(given)
+            result = self.network(planes, preference=self._preference_for(planes)) if self._acts else \
+                self.network(planes)
+            result = to_pixels(self._mix(planes, result) if white.neutral else result, given.dtype.type)
         if white.neutral:
             return result
         result = white.after(result)
@@ -360,7 +356,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return np.asarray(self._mix(pixels, result)).astype(pixels.dtype)
         return cv2.addWeighted(result, strength, pixels, 1 - strength, 0)
 
-    def _preference_for(self, image: torch.Tensor) -> Mapping[str, float | None] | None:
+    def _preference_for(self, planes: np.ndarray) -> Mapping[str, float | None] | None:
         """The preferences of the settings for (1, 3, H, W), with the exposure shifted."""
         chosen = self.settings.preference
         if not self.settings.exposure_shift:
@@ -370,25 +366,21 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if named is not None:
             level = named
         elif "exposure_level" in self.auto_preferences:
-            level = self._automatic_exposure(image)
+            level = self._automatic_exposure(planes)
         return {**chosen, "exposure_level": min(max(level + self.settings.exposure_shift, low), high)}
 
     def automatic_exposure(self, pixels: np.ndarray) -> float:
         """The mean brightness in [0, 1] that the model gives a picture (H, W, 3) where no exposure is named, before
         `exposure_shift`."""
-        size = self.model.policy.decision_size or _SIDE
-        return self._with_fallback(lambda: self._automatic_exposure(resized_tensor(pixels, size, self.device)))
+        size = self.network.decision_size or _SIDE
+        return self._with_fallback(lambda: self._automatic_exposure(resized_planes(pixels, size)))
 
-    @torch.inference_mode()
-    def _automatic_exposure(self, image: torch.Tensor) -> float:
-        size = self.model.policy.decision_size or _SIDE
+    def _automatic_exposure(self, planes: np.ndarray) -> float:
+        size = self.network.decision_size or _SIDE
         chosen = {**self.settings.preference, "exposure_level": None}
-        return float(self.model(resize(image, size), preference=chosen).mean())
+        return float(self.network(resize_planes(planes, size), preference=chosen).mean())
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(self.device.type, torch.float16) if self.half else nullcontext()
-
-    def _move(self, device: torch.device) -> None:
-        super()._move(device)
+    def _move(self, device: str) -> None:
         self.half = False
+        super()._move(device)
         self.denoiser._move(device)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from rlenhance.actions import Action, PointwiseActions
 from rlenhance.core.color import linear_from_srgb
-from rlenhance.core.visualize import action_colors
+from rlenhance.core.colormap import magnitude_colors
+from rlenhance.core.types import ArrayAction
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.white import split_white
@@ -23,7 +22,7 @@ _LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)  # of linear sRGB (R
 _DARKEST = 0.0003  # of linear light: one of 255 in sRGB, below which stops mean nothing
 
 
-def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] | None = None) -> list[Cell]:
+def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[ArrayAction] | None = None) -> list[Cell]:
     """The cells of a sheet about one photograph.
 
     Args:
@@ -44,10 +43,10 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[Action] |
              histogram_cell(before, after)]
     if actions is not None:
         _, actions = split_white(actions)
-    bending = enhancer.model.policy.actions if shared and actions else None
-    if actions and isinstance(bending, PointwiseActions):
-        cells.append(curve_cell(bending, actions, enhancer.settings.strength))
-        cells += [step_cell(bending, action, number + 1, len(actions), before.shape[:2])
+    formula = enhancer.network.formula if shared and actions else None
+    if actions and formula is not None:
+        cells.append(curve_cell(formula, actions, enhancer.settings.strength))
+        cells += [step_cell(formula, action, number + 1, len(actions), before.shape[:2])
                   for number, action in enumerate(actions)]
     return cells
 
@@ -56,7 +55,7 @@ def gain_cell(before: np.ndarray, after: np.ndarray, limit: float = _STOPS) -> C
     """How much brighter (orange) or darker (blue) every place became, in stops; full colour at `limit`."""
     old, new = (cv2.GaussianBlur(picture.mean(axis=2), (0, 0), 2) + 1 for picture in (before, after))
     stops = np.log2(new / old)
-    colors = action_colors(torch.from_numpy(stops)[None, None].float(), before.shape[:2], limit)
+    colors = magnitude_colors(stops[None], before.shape[:2], limit)
     label = "gain: orange brighter, blue darker", f"{stops.min():+.2f} to {stops.max():+.2f} stops"
     return Cell(_bytes(colors), label)
 
@@ -87,16 +86,16 @@ def histogram_cell(before: np.ndarray, after: np.ndarray) -> Cell:
     return Cell(canvas, ("histogram of the brightness", "grey before, orange after"))
 
 
-def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: float) -> Cell:
+def curve_cell(formula: Any, chosen: Sequence[ArrayAction], strength: float) -> Cell:
     """The tone curve of greys: of the whole picture, and of the most extreme agents."""
-    ramp = torch.linspace(0, 1, _SIDE)[None, None, None].expand(1, 3, 1, -1)
+    ramp = np.broadcast_to(np.linspace(0, 1, _SIDE, dtype=np.float32), (3, 1, _SIDE))
     curves = []
-    for handles in _handles(actions, chosen):
-        image = ramp.expand(-1, -1, handles[0].shape[2], -1)
-        guide = actions.guide(image, flat=True)
+    for handles in _handles(formula, chosen):
+        planes = np.broadcast_to(ramp, (3, handles[0].shape[1], _SIDE))
+        guide = formula.flat_guide(np.ascontiguousarray(planes))
         for step in handles:
-            image = actions.apply_parameters(image, actions.at_pixels(step, guide))
-        curves.append((ramp + strength * (image - ramp))[0].mean(dim=0).clamp(0, 1).numpy())
+            planes = formula.apply(np.ascontiguousarray(planes), formula.at_pixels(step, guide))
+        curves.append((ramp + strength * (planes - ramp)).mean(axis=0).clip(0, 1))
     canvas = _canvas()
     whole, each = curves
     _draw(canvas, np.linspace(0, 1, _SIDE), _LINE)
@@ -106,36 +105,36 @@ def curve_cell(actions: PointwiseActions, chosen: Sequence[Action], strength: fl
     return Cell(canvas, ("curve of grey: orange the whole", "grey: the agents farthest from it"))
 
 
-def _handles(actions: PointwiseActions, chosen: Sequence[Action]) -> tuple[list[Tensor], list[Tensor]]:
-    """Per step, the handles without local agents (1, C, 1, 1) and those of every agent (1, C, agents, 1)."""
-    each = [actions.parameters(action).float().cpu() for action in chosen]
-    still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
-             if "global" in action and all(entry.is_floating_point() for entry in action.values()) else None
-             for action in chosen]
-    whole = [handles.mean(dim=(2, 3), keepdim=True) if action is None
-             else actions.parameters(action).float().cpu()[..., :1, :1]
+def _handles(formula: Any, chosen: Sequence[ArrayAction]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Per step, the handles without local agents (C, 1, 1) and those of every agent (C, agents, 1)."""
+    each = [formula.parameters(action) for action in chosen]
+    still = [{scope: entry if scope == "global" else np.zeros_like(entry) for scope, entry in action.items()}
+             if "global" in action and all(np.issubdtype(entry.dtype, np.floating) for entry in action.values())
+             else None for action in chosen]
+    whole = [handles.mean(axis=(1, 2), keepdims=True) if action is None
+             else formula.parameters(action)[..., :1, :1]
              for action, handles in zip(still, each, strict=True)]
-    return whole, [handles.flatten(2)[..., None] for handles in each]
+    return whole, [handles.reshape(len(handles), -1, 1) for handles in each]
 
 
-def step_cell(actions: PointwiseActions, action: Action, number: int, count: int, size: tuple[int, int]) -> Cell:
+def step_cell(formula: Any, action: ArrayAction, number: int, count: int, size: tuple[int, int]) -> Cell:
     """The parameters of one step as maps, with their means and ranges."""
-    handles = actions.parameters(action).float().cpu()
+    handles = formula.parameters(action)
     height, width = (max(1, side // 2) for side in size)
-    maps = [_bytes(action_colors(handles[:, i : i + 1], (height, width)))
-            for i in actions.shown_parameters.values()]
+    maps = [_bytes(magnitude_colors(handles[i : i + 1], (height, width)))
+            for i in formula.shown_parameters.values()]
     maps += [np.full_like(maps[0], _PAPER)] * (-len(maps) % 2)
     rows = [np.concatenate(maps[i : i + 2], axis=1) for i in range(0, len(maps), 2)]
     lines = [f"step {number} of {count}"]
-    for name, i in actions.shown_parameters.items():
-        own = handles[:, i]
+    for name, i in formula.shown_parameters.items():
+        own = handles[i]
         spread = f" ({own.min():+.2f} to {own.max():+.2f})" if own.max() - own.min() >= 0.01 else ""
         lines.append(f"{name} {own.mean():+.2f}{spread}")
     return Cell(np.concatenate(rows), tuple(lines))
 
 
-def _bytes(colors: Tensor) -> np.ndarray:
-    return np.rint(colors[0].movedim(0, -1).numpy() * 255).astype(np.uint8)
+def _bytes(colors: np.ndarray) -> np.ndarray:
+    return np.rint(colors * 255).astype(np.uint8)
 
 
 def _canvas() -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resized_tensor
+from rlenhance.core.pixels import resized_planes
 from rlenhance.pipelines.looks import KNOBS, STATISTICS, LinearFunction, standardised, statistics, with_knobs
 from rlenhance.pipelines.options import PREFERENCES, EnhanceSettings
 from rlenhance.pipelines.white import White
@@ -231,7 +231,7 @@ def with_level(settings: EnhanceSettings, level: float) -> EnhanceSettings:
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(resized_tensor(pixels, _SIDE).numpy()[0].transpose(1, 2, 0))
+    return np.ascontiguousarray(resized_planes(pixels, _SIDE)[0].transpose(1, 2, 0))
 
 
 def _error(one: np.ndarray, other: np.ndarray) -> float:

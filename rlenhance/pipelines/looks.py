@@ -194,19 +194,19 @@ def statistics(pixels: np.ndarray) -> dict[str, float]:
     import numpy as np
 
     from rlenhance.core.color import linear_from_srgb
-    from rlenhance.core.image import resized_tensor
-    from rlenhance.ops.image_statistics import auto_exposure
+    from rlenhance.core.pixels import resized_planes
+    from rlenhance.ops.plane_statistics import auto_exposure
     from rlenhance.ops.white_balance import estimate_lights, warmth_and_tint
 
-    image = resized_tensor(pixels, _SIDE)
-    small = image.numpy()[0].transpose(1, 2, 0)
+    planes = resized_planes(pixels, _SIDE)[0]
+    small = planes.transpose(1, 2, 0)
     level, top = small.mean(axis=2), small.max(axis=2)
     stops = np.log2(linear_from_srgb(level) + 2.0**-10)
     warmth, tint = warmth_and_tint(estimate_lights(small)).mean(axis=0)
     found = {
         "level": level.mean(), "stops": stops.mean(), "spread": stops.std(), "dark": (level < 0.1).mean(),
         "bright": (top > 0.8).mean(), "saturation": (top - small.min(axis=2)).mean() / (top.mean() + 1e-3),
-        "automatic": auto_exposure(image), "warmth": warmth, "tint": tint}
+        "automatic": auto_exposure(planes), "warmth": warmth, "tint": tint}
     return {name: float(value) for name, value in found.items()}
 
 

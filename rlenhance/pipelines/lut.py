@@ -4,30 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
-from rlenhance.actions import Action, PointwiseActions, apply_action
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.pixels import to_pixels, to_planes
+from rlenhance.core.types import ArrayAction
 from rlenhance.io.files import write_bytes
-from rlenhance.models import GreedyEpisode
 from rlenhance.pipelines.white import split_white
 
 #: Colours along each side of the table.
 POINTS = 33
 
 
-def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POINTS,
+def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS,
               strength: float = 1.0) -> np.ndarray:
     """The effect of an episode on every colour, without its local agents: (points, points, points, 3) float32.
 
     The global agent holds the mean of the local agents; a colour table cannot hold differences from place to place.
 
     Args:
-        actions: the T actions for one picture, as `GreedyEpisode.decide` or `Enhancer.decide` gives them.
+        network: of an `Enhancer`.
+        actions: the T actions for one picture, as `Enhancer.decide` gives them.
         points: colours along each side.
         strength: how much of the change is made.
 
@@ -37,27 +37,23 @@ def make_cube(model: GreedyEpisode, actions: Sequence[Action], points: int = POI
     Raises:
         UsageError: a policy that decides pixel by pixel: it has no look of the whole picture.
     """
-    if not model.policy.decision_size or "global" not in model.policy.actions.scopes:
+    formula = getattr(network, "formula", None)
+    if formula is None or not network.shares_decision or "global" not in formula.scopes:
         raise UsageError("this policy decides place by place and has no look of the whole picture to put into a .cube "
                          "table; use one with a global agent")
-    ramp = torch.linspace(0, 1, points)
-    blue, green, red = torch.meshgrid(ramp, ramp, ramp, indexing="ij")
-    colors = torch.stack([red, green, blue]).reshape(1, 3, points * points, points)
+    ramp = np.linspace(0, 1, points, dtype=np.float32)
+    blue, green, red = np.meshgrid(ramp, ramp, ramp, indexing="ij")
+    colors = np.stack([red, green, blue]).reshape(1, 3, points * points, points)
     white, actions = split_white(actions)
-    given = result = to_tensor(white.before(to_array(colors, np.float32)))
-    with torch.inference_mode():
-        for action in actions:
-            whole = {level: entry.cpu() if level == "global" else torch.zeros_like(entry[..., :1, :1]).cpu()
-                     for level, entry in action.items()}
-            edits = model.policy.actions
-            if isinstance(edits, PointwiseActions):  # as on a flat surface of each colour
-                numbers = edits.at_pixels(edits.parameters(whole), edits.guide(given, flat=True))
-                result = edits.apply_parameters(result, numbers)
-            else:
-                result = apply_action(edits, result, whole)
-    result = to_tensor(white.after(to_array(result, np.float32)))
-    result = colors + strength * (result - colors)
-    return result[0].reshape(3, points, points, points).movedim(0, -1).clone().numpy()
+    planes = to_planes(white.before(to_pixels(colors, np.float32)))[0]
+    guide = formula.flat_guide(planes)  # as on a flat surface of each colour
+    for action in actions:
+        whole = {scope: entry if scope == "global" else np.zeros_like(entry[..., :1, :1])
+                 for scope, entry in action.items()}
+        planes = formula.apply(planes, formula.at_pixels(formula.parameters(whole), guide))
+    result = to_planes(white.after(to_pixels(planes, np.float32)))
+    result = colors + np.float32(strength) * (result - colors)
+    return np.ascontiguousarray(np.moveaxis(result[0].reshape(3, points, points, points), 0, -1))
 
 
 def to_text(cube: np.ndarray, title: str) -> str:

@@ -18,7 +18,7 @@ from rlenhance.io.files import write_bytes
 from rlenhance.models import GreedyEpisode, make_observation
 from rlenhance.models.base import FeedForwardModel
 from rlenhance.ops import image_statistics as statistics
-from rlenhance.ops.guided_filter import GUIDE_SIDE
+from rlenhance.ops.plane_statistics import GUIDE_SIDE
 from rlenhance.pipelines.enhance import Enhancer
 
 OPSET = 18

@@ -34,7 +34,7 @@ class Recipe:
         settings: preferences that are left out had their default.
         shared_decision: one decision was made for all photographs; the same ones are needed to reproduce it.
         version: of rlenhance.
-        made_with: versions that the last bit may depend on ("torch", "device").
+        made_with: versions that the last bit may depend on ("numpy", "device").
         denoiser: a named denoiser, as `model`; "": the shipped ones.
         denoiser_sha256: of its weights.
     """

@@ -7,20 +7,21 @@ the share 1, whatever the level; a weight w asks for a level that is w - 1 highe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.preferences import check_weight, parse_weights
 from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
-from rlenhance.rewards import TERMS, RewardWeights
 
-#: Reward term -> the preference that stands for its weight at use time.
+#: Reward term -> the preference that stands for its weight at use time. Other terms need the registry, and with it
+#: torch, to be told from words that name none.
 PREFERENCES_OF_TERMS: Mapping[str, str] = {
-    "exposure": "exposure_level", "contrast": "contrast", "color": "color",
-    **{name: term.preference for name, term in zip(TERMS, map(TERMS.__getitem__, TERMS), strict=True)
-       if term.preference is not None}}
+    "exposure": "exposure_level", "contrast": "contrast", "color": "color", "revealed_noise": "exposure_level_auto",
+    "contrast_preference": "contrast", "color_preference": "color", "highlights": "highlights"}
 
 
 def parse_reward(words: Sequence[str]) -> dict[str, float]:
@@ -33,9 +34,29 @@ def parse_reward(words: Sequence[str]) -> dict[str, float]:
         >>> parse_reward(["exposure=1.2", "color=0.5"])
         {'exposure': 1.2, 'color': 0.5}
     """
-    weights = RewardWeights.parse(words)
-    names = [word.partition("=")[0] for word in words]
-    return {name: weights[name] for name in names}
+    weights = parse_weights(words, _current_name)
+    return {name: check_weight(name, weight) for name, weight in weights.items()}
+
+
+def _current_name(typed: str) -> str:
+    """The name of a term; torch is imported for those that no preference stands for.
+
+    Raises:
+        UnknownName: there is no such term.
+    """
+    if typed in PREFERENCES_OF_TERMS:
+        return typed
+    try:
+        from rlenhance.rewards import TERMS
+        from rlenhance.rewards.weights import RENAMED_TERMS
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UnknownName("reward term", typed, PREFERENCES_OF_TERMS) from error
+    name: str = TERMS[RENAMED_TERMS.get(typed, typed)].name
+    if name != typed:
+        print(f"note: the reward {typed} is called {name} now", file=sys.stderr)
+    return name
 
 
 def apply_reward(settings: EnhanceSettings, reward: Mapping[str, float],
@@ -60,7 +81,7 @@ def apply_reward(settings: EnhanceSettings, reward: Mapping[str, float],
         >>> lines
         ['exposure 1.2 -> --exposure-shift +0.20', 'color 0.5 -> --color +0.50']
     """
-    RewardWeights(reward)  # refuses unknown names and what is no weight
+    reward = {_current_name(term): check_weight(term, weight) for term, weight in reward.items()}
     chosen: dict[str, float | None] = dict(settings.preference)
     changes: dict[str, Any] = {}
     lines = []
@@ -82,7 +103,7 @@ def apply_reward(settings: EnhanceSettings, reward: Mapping[str, float],
 
 
 def _not_conditioned(term: str, reward: Mapping[str, float], ranges: Mapping[str, Sequence[float]]) -> str:
-    known = [name for name, preference in PREFERENCES_OF_TERMS.items() if preference in ranges and name in TERMS]
+    known = [name for name, preference in PREFERENCES_OF_TERMS.items() if preference in ranges]
     able = f"; at use time it takes {', '.join(f'{name}=W' for name in known)}" if known else ""
     words = " ".join(f"{name}={weight:g}" for name, weight in reward.items())
     return (f"the training of this model has settled its weights, and {term}={reward[term]:g} cannot be set{able}. "

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import limit_side, to_tensor
+from rlenhance.core.pixels import area_means
 from rlenhance.core.tiling import bands
-from rlenhance.metrics.full_reference import mean_level, ssim_map
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import TERMS, Transition
+from rlenhance.engine.scores import SSIM_RADIUS, Scored, costs, ssim_map
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 #: Longer side in pixels of the picture on which the reward terms are computed.
 SIDE = 512
-_BAND, _BORDER = 256, 5  # rows at a time; radius of SSIM's window, which is left out along the border
+_BAND = 256  # rows at a time
 
 
 def with_reference(picture: np.ndarray, reference: np.ndarray) -> dict[str, float]:
@@ -35,32 +33,26 @@ def with_reference(picture: np.ndarray, reference: np.ndarray) -> dict[str, floa
         raise UsageError(f"{width}x{height} pixels, but its reference has {other_width}x{other_height}")
     gain = reference.mean() / _top(reference) / max(picture.mean() / _top(picture), 1e-6)
     errors, similar, counted = np.zeros(2), 0.0, 0
-    border = _BORDER if min(picture.shape[:2]) > 2 * _BORDER else 0
+    border = SSIM_RADIUS if min(picture.shape[:2]) > 2 * SSIM_RADIUS else 0  # is left out
     inside = picture.shape[0] - 2 * border
     for rows in bands(inside, _BAND if border else inside):  # borders are reflected: without one, a single band
-        one, other = (to_tensor(part[rows.start : rows.stop + 2 * border]) for part in (picture, reference))
-        inner = ssim_map(one, other)[..., border : border + rows.stop - rows.start, border : picture.shape[1] - border]
-        similar, counted = similar + inner.double().sum().item(), counted + inner.numel()
+        one, other = (_scaled(part[rows.start : rows.stop + 2 * border]) for part in (picture, reference))
+        inner = ssim_map(one, other)[border : border + rows.stop - rows.start, border : picture.shape[1] - border]
+        similar, counted = similar + inner.sum(dtype=np.float64), counted + inner.size
     for rows in bands(picture.shape[0], _BAND):
-        one, other = (to_tensor(part[rows]).double() for part in (picture, reference))
-        errors += [((scaled - other) ** 2).sum().item() for scaled in (one, (one * gain).clamp(0, 1))]
+        one, other = (_scaled(part[rows]).astype(np.float64) for part in (picture, reference))
+        errors += [((scaled - other) ** 2).sum() for scaled in (one, (one * gain).clip(0, 1))]
     psnr, gt_mean = (-10 * np.log10(np.maximum(errors / picture.size, 1e-10))).tolist()
-    return {"psnr": psnr, "ssim": similar / counted, "gt_mean_psnr": gt_mean}
+    return {"psnr": psnr, "ssim": float(similar / counted), "gt_mean_psnr": gt_mean}
 
 
 def _top(picture: np.ndarray) -> int:
     return int(np.iinfo(picture.dtype).max)
 
 
-class _Followed(Transition):
-    """A transition that records whether a term reads its initial picture."""
-
-    looked = False
-
-    def __getattribute__(self, name: str) -> object:
-        if name == "initial":
-            object.__setattr__(self, "looked", True)
-        return object.__getattribute__(self, name)
+def _scaled(picture: np.ndarray) -> np.ndarray:
+    """In [0, 1], float32."""
+    return picture.astype(np.float32) / np.float32(_top(picture))
 
 
 def without_reference(picture: np.ndarray, origin: np.ndarray | None = None,
@@ -82,17 +74,15 @@ def without_reference(picture: np.ndarray, origin: np.ndarray | None = None,
     if origin is not None and origin.shape != picture.shape:
         raise UsageError(f"{picture.shape[1]}x{picture.shape[0]} pixels, but its original has "
                          f"{origin.shape[1]}x{origin.shape[0]}")
-    with torch.inference_mode():
-        image = limit_side(to_tensor(picture), SIDE)
-        before = image if origin is None else limit_side(to_tensor(origin), SIDE)
-        level = torch.full((1, 1, 1, 1), float(exposure))
-        scores = {"level": mean_level(image).item()}
-        for name in TERMS:
-            term = TERMS[name]
-            if term.kind != "state" or term.reference:
-                continue
-            transition = _Followed(image, image, before, image.new_zeros(1, 1, 1, 1), {"exposure_level": level})
-            cost = term.cost(image, transition).mean().item()
-            if origin is not None or not transition.looked:
-                scores[name] = cost
-    return scores
+    image = _reduced(picture)
+    level = float(np.rint(image.astype(np.float64) * 255).mean() / 255)
+    scored = Scored(image, image if origin is None else _reduced(origin), exposure)
+    return {"level": level, **costs(scored, relative=origin is not None)}
+
+
+def _reduced(picture: np.ndarray) -> np.ndarray:
+    """With a longer side of at most `SIDE` pixels: (h, w, 3) float32 in [0, 1]."""
+    sides, scale = picture.shape[:2], SIDE / max(picture.shape[:2])
+    if scale >= 1:
+        return _scaled(picture)
+    return area_means(_scaled(picture), (max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))))

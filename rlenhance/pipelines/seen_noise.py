@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.ops.camera_noise import SMALLEST_SIDE, CameraNoise, estimate_camera_noise
 from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, noise_map
@@ -48,10 +46,10 @@ class SeenNoise:
         """The same for programs."""
         return {"noise": round(self.level, 3), "kind": self.kind, "coded": self.coded, "words": self.words}
 
-    def map(self, picture: np.ndarray, noise_floor: float = 0.0) -> Tensor:
+    def map(self, picture: np.ndarray, noise_floor: float = 0.0) -> np.ndarray:
         """The noise map of a picture or a part of it, (1, 1, h, w): see `noise_map`."""
         if self.model is None:
-            return torch.full((1, 1, 1, 1), self.level / 255)
+            return np.full((1, 1, 1, 1), self.level / 255, np.float32)
         return noise_map(picture, self.model, noise_floor=noise_floor)
 
 
@@ -71,7 +69,7 @@ def see_noise(pixels: np.ndarray, coded: bool = False) -> SeenNoise:
     if told and level < _LEAST:
         return SeenNoise("none", level, coded or camera.coded, camera)
     fine = estimate_noise(pixels)
-    seen = 255 * noise_map(pixels, fine).square().mean().sqrt().item()
+    seen = 255 * float(np.sqrt(np.square(noise_map(pixels, fine)).mean()))
     if seen >= _FINE * level:
         if told and camera.color < _COLORLESS:
             return SeenNoise("none", level, coded or camera.coded, camera)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.core.image import resized_tensor
+from rlenhance.core.pixels import resized_planes
 from rlenhance.io import Photo, read
 from rlenhance.io.exif import capture_time
 from rlenhance.ops.common_content import View, common_pixels
@@ -146,7 +146,7 @@ class _Seen:
                 parent, group = key, self.members[key].group
                 pair = histogram(shared[0]), histogram(shared[1])
                 break
-        lights = estimate_lights(resized_tensor(view.pixels, _LIGHT_SIDE).numpy()[0].transpose(1, 2, 0))
+        lights = estimate_lights(resized_planes(view.pixels, _LIGHT_SIDE)[0].transpose(1, 2, 0))
         member = Member(name, histogram(view.pixels), lights, time, grey, len(self.members), group, parent, pair)
         self.members[name] = member
         self._before[name] = view

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
-from rlenhance.actions import Action
+from rlenhance.core.types import ArrayAction
 
 Frame = TypeVar("Frame")
 
@@ -58,33 +56,33 @@ class _Seen(Generic[Frame]):
 class _Form:
     """A decision as one row of numbers, so that a mean is a mean; choices become the shares of a mixture."""
 
-    def __init__(self, actions: Sequence[Action], choices: int | None):
+    def __init__(self, actions: Sequence[ArrayAction], choices: int | None):
         self.choices = choices
         self.entries = [{level: entry.shape if choices is None else self._shares(entry).shape
                          for level, entry in action.items()} for action in actions]
-        self.device = next(iter(actions[0].values())).device if actions else torch.device("cpu")
 
-    def row(self, actions: Sequence[Action]) -> np.ndarray:
-        parts = [(entry if self.choices is None else self._shares(entry)).flatten()
+    def row(self, actions: Sequence[ArrayAction]) -> np.ndarray:
+        parts = [(entry if self.choices is None else self._shares(entry)).ravel()
                  for action in actions for entry in action.values()]
-        return torch.cat(parts).double().cpu().numpy() if parts else np.zeros(0)
+        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
 
-    def actions(self, row: np.ndarray) -> list[Action]:
-        numbers, start = torch.from_numpy(row).float().to(self.device), 0
-        actions: list[Action] = []
+    def actions(self, row: np.ndarray) -> list[ArrayAction]:
+        numbers, start = row.astype(np.float32), 0
+        actions: list[ArrayAction] = []
         for shapes in self.entries:
             action = {}
             for level, shape in shapes.items():
-                action[level] = numbers[start : start + shape.numel()].view(shape)
-                start += shape.numel()
+                count = math.prod(shape)
+                action[level] = numbers[start : start + count].reshape(shape)
+                start += count
             actions.append(action)
         return actions
 
-    def _shares(self, entry: torch.Tensor) -> torch.Tensor:
-        if entry.is_floating_point():
+    def _shares(self, entry: np.ndarray) -> np.ndarray:
+        if np.issubdtype(entry.dtype, np.floating):
             return entry
         assert self.choices is not None
-        return F.one_hot(entry.long(), self.choices).movedim(-1, 2).float()  # (N, C, K, h, w)
+        return np.moveaxis(np.eye(self.choices, dtype=np.float32)[entry], -1, 2)  # (N, C, K, h, w)
 
 
 class TemporalSmoother(Generic[Frame]):
@@ -102,7 +100,7 @@ class TemporalSmoother(Generic[Frame]):
     """
 
     def __init__(self, look: Callable[[Frame], tuple[float, np.ndarray]],
-                 decide: Callable[[Frame], Sequence[Action]], *,
+                 decide: Callable[[Frame], Sequence[ArrayAction]], *,
                  choices: int | None = None, memory: float = MEMORY, every: float = EVERY, ahead: int = AHEAD):
         self._look, self._decide, self._choices = look, decide, choices
         self.memory, self.every, self.ahead = memory, every, ahead
@@ -115,7 +113,7 @@ class TemporalSmoother(Generic[Frame]):
         self._flash = 0  # frames of one that are still to be given back
         self._past, self._weight, self._time = np.zeros(0), 0.0, 0.0  # mean of the scene's decisions so far
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Action]]]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[ArrayAction]]]:
         """Frames in their order, each with its decision; at most `ahead` of them are held back."""
         for frame in frames:
             self._see(frame)
@@ -139,7 +137,7 @@ class TemporalSmoother(Generic[Frame]):
         self.decided += 1
         return seen.decision
 
-    def _give(self) -> tuple[Frame, list[Action]]:
+    def _give(self) -> tuple[Frame, list[ArrayAction]]:
         first = self._waiting[0]
         if self._last is None:
             self._begin(first)

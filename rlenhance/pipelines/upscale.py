@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resize, to_array, to_tensor
+from rlenhance.core.pixels import enlarge_planes, resize_planes, to_pixels, to_planes
 from rlenhance.core.tiling import tiles
 from rlenhance.io import Photo
 from rlenhance.io.limits import MEGAPIXELS, check_size
@@ -20,7 +18,7 @@ from rlenhance.pipelines.options import UpscaleSettings
 
 #: The shipped networks by factor.
 SHIPPED = {2: "upscale-x2", 4: "upscale-x4"}
-_TILE = 192  # pixels along a tile of the small picture
+_TILE = 384  # pixels along a tile of the small picture
 
 
 class Upscaler(ImagePipeline[UpscaleSettings]):
@@ -53,13 +51,15 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
         super().__init__(model, settings, **options)
 
     def _load(self) -> None:
-        self.folder, self.model = self._open(SHIPPED[self.settings.scale or 4] if self.named is None else self.named)
+        named = SHIPPED[self.settings.scale or 4] if self.named is None else self.named
+        self.folder, self.network = self._open_network(named)
+        self._model = None
 
     def _check_settings(self) -> None:
         if self.named is None and self.folder is not None and self.folder.name != SHIPPED[self.settings.scale or 4]:
             self._load()
-        reached = [scale for scale in (2, 4) if self.model.scale % scale == 0]
-        self.scale = self.settings.scale or self.model.scale
+        reached = [scale for scale in (2, 4) if self.network.scale % scale == 0]
+        self.scale = self.settings.scale or self.network.scale
         if self.scale not in reached:
             raise UsageError(f"scale must be {' or '.join(map(str, reached))} with this model; got {self.scale}")
 
@@ -67,26 +67,25 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
     def _idle(self) -> bool:
         return False  # the size changes at any strength
 
-    @torch.inference_mode()
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
-        (height, width), scale, network = pixels.shape[:2], self.scale, self.model
+        (height, width), scale, network = pixels.shape[:2], self.scale, self.network
         check_size("the enlarged picture", width * scale, height * scale, self.megapixels)
         result = np.empty((height * scale, width * scale, 3), pixels.dtype)
         exposed = None
         if network.exposure:  # its curve looks at the whole picture
-            exposed = network.apply_exposure(to_tensor(pixels, self.device))
+            exposed = network.apply_exposure(to_planes(pixels))
         for tile in self._with_progress(tiles(height, width, _TILE, network.receptive_radius)):
-            image = to_tensor(pixels[tile.outer[1:]], self.device) if exposed is None else exposed[tile.outer]
-            large = network.restore_unclamped(image).clamp(0, 1)
+            image = to_planes(pixels[tile.outer[1:]]) if exposed is None else exposed[tile.outer]
+            large = network.restore_unclamped(image).clip(0, 1)
             if self.settings.strength < 1:
-                large = self._mix(F.interpolate(image, scale_factor=network.scale, mode="bicubic",
-                                                align_corners=False).clamp(0, 1), large)
+                large = self._mix(enlarge_planes(image, network.scale).clip(0, 1), large)
             cut, inner = (_larger(spans, by) for spans, by in ((tile.crop, network.scale), (tile.inner, scale)))
             part = large[cut]
             if network.scale > scale:
-                part = resize(part, (part.shape[-2] * scale // network.scale, part.shape[-1] * scale // network.scale))
-            result[inner[1:]] = to_array(part, pixels.dtype.type)
+                rows, columns = (side * scale // network.scale for side in part.shape[-2:])
+                part = resize_planes(part, (rows, columns))
+            result[inner[1:]] = to_pixels(part, pixels.dtype.type)
         return result, {"width": width * scale, "height": height * scale}
 
 

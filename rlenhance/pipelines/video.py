@@ -152,5 +152,5 @@ def _steady(enhancer: Enhancer, film: VideoTranscoder) -> TemporalSmoother[Any]:
     """Decisions for the frames of a clip; the number of waiting frames is bounded by `_BUFFER`."""
     ahead = _BUFFER // film.picture.bytes
     return TemporalSmoother(film.view, lambda frame: enhancer.decide(film.pixels(frame)),
-                  choices=enhancer.model.policy.actions.num_choices if enhancer.settings.strength else None,
+                  choices=enhancer.network.num_choices if enhancer.settings.strength else None,
                   ahead=max(1, min(AHEAD, ahead)))

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
-from rlenhance.actions import Action
+from rlenhance.core.types import ArrayAction
 from rlenhance.ops.white_balance import NEUTRAL, apply_gains, auto_gains, describe_gains, kelvin_gains
 
 _MEASURED, _NAMED = "white", "light"  # scopes of the action
@@ -54,15 +53,14 @@ class White:
         """What was done unasked; may be empty."""
         return "" if self.named else describe_gains(self.gains)
 
-    def action(self, device: torch.device | str = "cpu") -> Action:
+    def action(self) -> ArrayAction:
         """The first action of a decision: logarithms of the gains, (1, 3, 1, 1)."""
-        logs = torch.tensor(np.log(self.gains), dtype=torch.float32, device=device)
-        return {_NAMED if self.named else _MEASURED: logs.view(1, 3, 1, 1)}
+        return {_NAMED if self.named else _MEASURED: np.log(self.gains).astype(np.float32).reshape(1, 3, 1, 1)}
 
 
-def split_white(actions: Sequence[Action]) -> tuple[White, Sequence[Action]]:
+def split_white(actions: Sequence[ArrayAction]) -> tuple[White, Sequence[ArrayAction]]:
     """The gains of a decision, and the actions of the policy."""
     for scope in (_MEASURED, _NAMED):
         if actions and scope in actions[0]:
-            return White(np.exp(actions[0][scope].flatten().double().cpu().numpy()), scope == _NAMED), actions[1:]
+            return White(np.exp(actions[0][scope].ravel().astype(np.float64)), scope == _NAMED), actions[1:]
     return White(), actions

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlenhance.core.devices import constants
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resize
+from rlenhance.core.image import constants, resize
 from rlenhance.rewards.base import TERMS, Transition, check_cost
 from rlenhance.rewards.weights import RewardWeights
 

@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.core.devices import constants
-from rlenhance.core.image import area_means, brightness
+from rlenhance.core.image import area_means, brightness, constants
 from rlenhance.metrics.blocking import blocking_map
 from rlenhance.metrics.completion import boundary_discontinuity_map, texture_difference_map
 from rlenhance.metrics.full_reference import highlight_protection, relative_color, relative_contrast, ssim_map

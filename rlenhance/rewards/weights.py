@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rlenhance.core.errors import UsageError
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.core.preferences import check_weight, parse_weights
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards.base import TERMS
 
 #: Terms of release 0.1 that have another name now. Stored configs and typed words may still use the old one.
@@ -38,11 +38,7 @@ class RewardWeights(Mapping[str, float]):
         self._weights = {name: TERMS[name].default for name in TERMS}
         for name, weight in (weights or {}).items():
             term = TERMS[RENAMED_TERMS.get(name, name)]  # refuses unknown names
-            if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
-                raise UsageError(f"the weight of {term.name} must be a finite number; got {weight!r}")
-            if weight < 0:
-                raise UsageError(f"the weight of {term.name} must not be negative (0 turns it off); got {weight}")
-            self._weights[term.name] = float(weight)
+            self._weights[term.name] = check_weight(term.name, weight)
         if not (isinstance(exposure_level, (int, float)) and 0 < exposure_level < 1):
             raise UsageError(f"the exposure level must lie between 0 and 1; got {exposure_level!r}")
         self.exposure_level = float(exposure_level)
@@ -61,21 +57,13 @@ class RewardWeights(Mapping[str, float]):
         Raises:
             UsageError: a word of another form, a name given twice, or an error of the constructor.
         """
-        weights: dict[str, float] = {}
-        for word in words:
-            name, sign, value = word.partition("=")
-            if not sign:
-                raise UsageError(f"a reward is written name=weight, as in exposure=1.2; got {word!r}")
-            if name in RENAMED_TERMS:
-                print(f"note: the reward {name} is called {RENAMED_TERMS[name]} now", file=sys.stderr)
-                name = RENAMED_TERMS[name]
-            if name in weights:
-                raise UsageError(f"the reward {name} is given twice")
-            TERMS[name]  # an unknown name is reported before a bad number
-            try:
-                weights[name] = float(value)
-            except ValueError as error:
-                raise UsageError(f"the weight of {name} must be a number; got {value!r}") from error
+        def current_name(typed: str) -> str:
+            if typed in RENAMED_TERMS:
+                print(f"note: the reward {typed} is called {RENAMED_TERMS[typed]} now", file=sys.stderr)
+            name: str = TERMS[RENAMED_TERMS.get(typed, typed)].name  # refuses unknown names
+            return name
+
+        weights = parse_weights(words, current_name)
         return cls(weights, exposure_level=exposure_level)
 
     def __getitem__(self, name: str) -> float:

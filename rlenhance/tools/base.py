@@ -6,21 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.core.image import check_image, to_array, to_tensor
 from rlenhance.core.json_files import read_json
+from rlenhance.core.pixels import check_planes, to_pixels, to_planes
 from rlenhance.core.registry import Registry
 from rlenhance.core.tiling import tiles
 
 #: (H, W, 3) float32 RGB in [0, 1] -> the same; needs no gradient.
 PictureFunction = Callable[[np.ndarray], np.ndarray]
 #: (N, 3, H, W) float32 in [0, 1] -> the same.
-BatchFunction = Callable[[Tensor], Tensor]
+BatchFunction = Callable[[np.ndarray], np.ndarray]
 #: Pixels of a batch that a batched function is given at once.
 BATCH_PIXELS = 1 << 19
 _TILE, _GRID = 704, 16  # pixels along a tile of a larger picture; tiles begin on the grids of networks and of JPEG
@@ -72,34 +71,45 @@ class Tool:
         Raises:
             UsageError: not such a picture; the function fails, or returns another shape or values that are not finite.
         """
-        before = to_tensor(picture)
-        check_image(before)
+        before = check_planes(to_planes(picture))
         if self.batched is not None:
-            return to_array(self.batch(before), np.float32)
-        return self._checked(self._run(self.function, to_array(before, np.float32)), before)
+            return to_pixels(self._batch(before), np.float32)
+        return self._checked(self._run(self.function, to_pixels(before, np.float32)), (*before.shape[-2:], 3))
 
-    @torch.no_grad()  # no inference tensors: learners take the results as inputs
-    def batch(self, images: Tensor) -> Tensor:
-        """Each picture after the tool: (N, 3, H, W) float in [0, 1] -> (N, 3, H, W) float32 in [0, 1].
+    def batch(self, images: Any) -> Any:
+        """Each picture after the tool.
+
+        Args:
+            images: (N, 3, H, W) float in [0, 1], an array or a tensor.
+
+        Returns:
+            (N, 3, H, W) float32 in [0, 1], of the same kind, tensors on the same device; no gradient is recorded.
 
         Raises:
             UsageError: see `__call__`.
         """
-        images = check_image(images).float()
-        if self.batched is None:
-            results = [self._checked(self._run(self.function, to_array(image, np.float32)), image) for image in images]
-            return torch.cat([to_tensor(result, images.device) for result in results])
-        height, width = images.shape[-2:]
-        if self.radius is not None and max(height, width) > _TILE and height * width > BATCH_PIXELS:
-            result, halo = torch.empty_like(images), -(-self.radius // _GRID) * _GRID
-            for tile in tiles(height, width, _TILE, halo):
-                result[tile.inner] = self._bounded(self._run(self.batched, images[tile.outer]), images[tile.outer])[
-                    tile.crop]
-            return result
-        parts = images.split(max(1, BATCH_PIXELS // (height * width)))
-        return torch.cat([self._bounded(self._run(self.batched, part), part) for part in parts])
+        return like(images, self._batch(check_planes(planes_of(images)).astype(np.float32, copy=False)))
 
-    def _run(self, function: Callable[..., object], picture: np.ndarray | Tensor) -> object:
+    def _batch(self, planes: np.ndarray) -> np.ndarray:
+        if self.batched is None:
+            results = [self._checked(self._run(self.function, to_pixels(each, np.float32)), (*planes.shape[-2:], 3))
+                       for each in planes]
+            return np.stack([result.transpose(2, 0, 1) for result in results])
+        height, width = planes.shape[-2:]
+        result = np.empty(planes.shape, np.float32)
+        if self.radius is not None and max(height, width) > _TILE and height * width > BATCH_PIXELS:
+            halo = -(-self.radius // _GRID) * _GRID
+            for tile in tiles(height, width, _TILE, halo):
+                part = np.ascontiguousarray(planes[tile.outer])
+                result[tile.inner] = self._checked(self._run(self.batched, part), part.shape)[tile.crop]
+            return result
+        count = max(1, BATCH_PIXELS // (height * width))
+        for first in range(0, len(planes), count):
+            part = planes[first : first + count]
+            result[first : first + count] = self._checked(self._run(self.batched, part), part.shape)
+        return result
+
+    def _run(self, function: Callable[..., object], picture: np.ndarray) -> object:
         try:
             return function(picture)
         except (UsageError, MemoryError):
@@ -107,9 +117,8 @@ class Tool:
         except Exception as error:  # of a function of the user's own
             raise UsageError(f"the tool {self.name} failed: {type(error).__name__}: {one_line(error)}") from error
 
-    def _checked(self, result: object, before: Tensor) -> np.ndarray:
-        """The array that a function has returned, if it is a picture like the one before."""
-        shape = (*before.shape[-2:], 3)
+    def _checked(self, result: object, shape: tuple[int, ...]) -> np.ndarray:
+        """What a function has returned, clipped, if it is of the shape of what it was given."""
         if not isinstance(result, np.ndarray) or result.shape != shape or result.dtype.kind != "f":
             seen = f"{result.shape} {result.dtype}" if isinstance(result, np.ndarray) else type(result).__name__
             raise UsageError(f"the tool {self.name} must return a float array {shape} in [0, 1]; got {seen}")
@@ -117,14 +126,19 @@ class Tool:
             raise UsageError(f"the tool {self.name} returned values that are not finite")
         return np.ascontiguousarray(result.clip(0, 1), dtype=np.float32)
 
-    def _bounded(self, result: object, before: Tensor) -> Tensor:
-        """`_checked` for tensors."""
-        if not isinstance(result, Tensor) or result.shape != before.shape or not result.is_floating_point():
-            seen = f"{tuple(result.shape)} {result.dtype}" if isinstance(result, Tensor) else type(result).__name__
-            raise UsageError(f"the tool {self.name} must return float pictures {tuple(before.shape)}; got {seen}")
-        if not bool(torch.isfinite(result).all()):
-            raise UsageError(f"the tool {self.name} returned values that are not finite")
-        return result.detach().float().clamp(0, 1)
+
+def planes_of(images: Any) -> np.ndarray:
+    """Pictures (N, 3, H, W), an array or a tensor on any device, as an array."""
+    return np.asarray(images.detach().cpu().numpy() if hasattr(images, "detach") else images)
+
+
+def like(images: Any, planes: np.ndarray) -> Any:
+    """An array as what `images` are, an array or a tensor on their device."""
+    if isinstance(images, np.ndarray):
+        return planes
+    import torch  # there already: images are its tensors
+
+    return torch.from_numpy(planes).to(images.device)
 
 
 #: Tools by name: each entry makes the tool; it may take settings.

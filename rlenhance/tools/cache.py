@@ -9,14 +9,13 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UnknownName, UsageError, one_line
-from rlenhance.core.image import check_image
-from rlenhance.tools.base import Tool
+from rlenhance.core.pixels import check_planes
+from rlenhance.tools.base import Tool, like, planes_of
 
 #: Names of the tools that a picture went through, in order.
 Chain = tuple[str, ...]
@@ -39,8 +38,8 @@ class ToolCache:
     Example:
         >>> darker = Tool("darker", "made darker", lambda picture: picture / 2, cost=0.01, radius=0)
         >>> cache = ToolCache([darker])
-        >>> pictures = torch.ones(1, 3, 4, 4)
-        >>> round(cache.run(["a"], pictures, ("darker", "darker")).mean().item(), 3)
+        >>> pictures = np.ones((1, 3, 4, 4), np.float32)
+        >>> round(float(cache.run(["a"], pictures, ("darker", "darker")).mean()), 3)
         0.25
         >>> cache.computed, cache.found
         (2, 0)
@@ -58,23 +57,23 @@ class ToolCache:
         self._kept: OrderedDict[_Key, np.ndarray] = OrderedDict()
         self._store = None if folder is None else _Store(Path(folder))
 
-    def extend(self, ids: Sequence[Hashable], images: Tensor, chains: Sequence[Chain], names: Sequence[str]) -> Tensor:
+    def extend(self, ids: Sequence[Hashable], images: Any, chains: Sequence[Chain], names: Sequence[str]) -> Any:
         """Each picture after one more tool.
 
         Args:
             ids: of the pictures before any tool.
-            images: (N, 3, H, W) in [0, 1]: what `chains` have made of them.
+            images: (N, 3, H, W) float in [0, 1], an array or a tensor: what `chains` have made of them.
             chains: the tools that each went through so far.
             names: the next tool of each.
 
         Returns:
-            (N, 3, H, W) float32.
+            (N, 3, H, W) float32, of the same kind.
 
         Raises:
             UnknownName: a tool is none of this cache's.
             UsageError: see `Tool.batch`; or the sequences differ in length.
         """
-        check_image(images)
+        given, images = images, check_planes(planes_of(images)).astype(np.float32, copy=False)
         if not len(ids) == len(images) == len(chains) == len(names):
             raise UsageError(f"ids, images, chains and names must have one entry per picture; got {len(ids)}, "
                              f"{len(images)}, {len(chains)} and {len(names)}")
@@ -85,16 +84,16 @@ class ToolCache:
             if codes[i] is None:
                 missing.setdefault(name, []).append(i)
         for name, rows in missing.items():
-            made = (self._tool(name).batch(images[rows]) * _STEPS).round_().cpu().numpy().astype(np.uint16)
+            made = np.rint(self._tool(name).batch(images[rows]) * np.float32(_STEPS)).astype(np.uint16)
             for i, code in zip(rows, made, strict=True):
                 codes[i] = code
         new = [i for rows in missing.values() for i in rows]
         self.computed, self.found = self.computed + len(new), self.found + len(codes) - len(new)
         self._keep(keys, images, codes, new)
-        stacked = torch.from_numpy(np.stack([code for code in codes if code is not None]).astype(np.float32))
-        return stacked.div_(_STEPS).to(images.device)
+        stacked = np.stack([code for code in codes if code is not None]).astype(np.float32)
+        return like(given, stacked / np.float32(_STEPS))
 
-    def run(self, ids: Sequence[Hashable], pictures: Tensor, names: Sequence[str]) -> Tensor:
+    def run(self, ids: Sequence[Hashable], pictures: Any, names: Sequence[str]) -> Any:
         """Pictures after the same chain of tools: (N, 3, H, W) -> (N, 3, H, W); see `extend`."""
         for step, name in enumerate(names):
             chain = tuple(names[:step])
@@ -111,7 +110,7 @@ class ToolCache:
             raise UnknownName("tool", name, self.tools)
         return self.tools[name]
 
-    def _find(self, keys: Sequence[_Key], images: Tensor) -> list[np.ndarray | None]:
+    def _find(self, keys: Sequence[_Key], images: np.ndarray) -> list[np.ndarray | None]:
         """What is kept for each key, in memory or in the folder."""
         found: list[np.ndarray | None] = []
         for key in keys:
@@ -128,7 +127,7 @@ class ToolCache:
                     self._remember(keys[i], code)
         return found
 
-    def _keep(self, keys: Sequence[_Key], images: Tensor, codes: Sequence[np.ndarray | None],
+    def _keep(self, keys: Sequence[_Key], images: np.ndarray, codes: Sequence[np.ndarray | None],
               rows: Sequence[int]) -> None:
         """Keep the new results in `rows`."""
         rows = [i for i in rows if all(self._tool(name).deterministic for name in keys[i][1])]
@@ -185,8 +184,8 @@ class _Store:
                                  [(key, code.tobytes()) for key, code in results if code is not None])
 
 
-def _digest(image: Tensor, tool: Tool) -> bytes:
+def _digest(image: np.ndarray, tool: Tool) -> bytes:
     digest = hashlib.blake2b(f"{tool.name}\0{tool.version}\0{tuple(image.shape)}\0".encode(), digest_size=20)
-    digest.update(np.ascontiguousarray(image.detach().float().cpu().numpy()).tobytes())
+    digest.update(np.ascontiguousarray(image).tobytes())
     return digest.digest()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from rlenhance.core.errors import UsageError, check_ranges, one_line
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.io import Photo, encode
 from rlenhance.io.files import decode_within
 
@@ -108,7 +108,7 @@ class Command:
             UsageError: it fails, takes too long, or writes nothing, or something that is no picture of this size.
         """
         words, endings = self.words(), dict[str, str]()
-        pixels = to_array(to_tensor(picture), np.uint8)
+        pixels = to_pixels(to_planes(picture), np.uint8)
         with tempfile.TemporaryDirectory(prefix="rlenhance-tool-") as folder:
 
             def path_of(match: re.Match[str]) -> str:
@@ -179,7 +179,7 @@ class Command:
         if photo.pixels.shape != pixels.shape:
             raise UsageError(f"{self.text!r:.80} made a picture of {photo.pixels.shape[1]}x{photo.pixels.shape[0]} "
                              f"pixels out of {width}x{height}; a tool keeps the size")
-        return to_array(to_tensor(photo.pixels), np.float32)
+        return to_pixels(to_planes(photo.pixels), np.float32)
 
 
 def _largest_file(count: int) -> int:

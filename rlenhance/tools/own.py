@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.hub.checkpoint import load_network
-from rlenhance.hub.info import find_checkpoint
+from rlenhance.core.pixels import to_pixels, to_planes
+from rlenhance.engine.small_tools import TOOL_NAMES, tool_radius
+from rlenhance.hub.info import find_checkpoint, read_info
+from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate, weights_digest
-from rlenhance.models import TOOL_NAMES, SmallTools
 from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, cost_of
 
 #: The shipped checkpoint.
@@ -27,12 +26,9 @@ _LABELS = {
 
 
 @lru_cache(maxsize=4)
-def _load(place: Path, digest: str) -> SmallTools:
-    network = load_network(place)
-    if not isinstance(network, SmallTools):
-        raise UsageError(f"{place}: holds no small tools; name a run of python -m experiments.tools_train")
-    network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return network
+def _open(place: Path, digest: str) -> Any:
+    """The networks of a checkpoint whose weights have a digest."""
+    return open_network(place)
 
 
 @TOOLKITS.register("own")
@@ -45,19 +41,20 @@ def own_tools(path: Path | None = None) -> tuple[Tool, ...]:
     Raises:
         UsageError: there is no such checkpoint, or it holds something else.
     """
-    place = find_checkpoint(locate(path or SHIPPED))
-    version = weights_digest(place)[:16]
-    network = _load(place.absolute(), version)
+    place = find_checkpoint(locate(path or SHIPPED)).absolute()
+    spec, version = read_info(place).model, weights_digest(place)[:16]
+    if spec.get("name") != "small_tools":
+        raise UsageError(f"{place}: holds no small tools; name a run of python -m experiments.tools_train")
+    names = tuple(spec.get("names", TOOL_NAMES))
 
-    def run(images: Tensor, name: str) -> Tensor:
-        return network.apply_tool(name, images).contiguous()
+    def run(planes: np.ndarray, number: int) -> np.ndarray:
+        return np.asarray(_open(place, version)(planes, preference={"tool": number}))
 
-    def apply(picture: np.ndarray, name: str) -> np.ndarray:
-        with torch.no_grad():
-            return to_array(run(to_tensor(picture), name), np.float32)
+    def apply(picture: np.ndarray, number: int) -> np.ndarray:
+        return to_pixels(run(to_planes(picture), number), np.float32)
 
-    return tuple(Tool(name, _LABELS.get(name, name), partial(apply, name=name), cost_of(name), network.tool_radius,
-                      batched=partial(run, name=name), version=version) for name in network.names)
+    return tuple(Tool(name, _LABELS.get(name, name), partial(apply, number=number), cost_of(name), tool_radius(spec),
+                      batched=partial(run, number=number), version=version) for number, name in enumerate(names))
 
 
 def _register(name: str) -> None:

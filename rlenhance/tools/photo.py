@@ -5,15 +5,13 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
 
-from rlenhance.core.image import to_array, to_tensor
+from rlenhance.core.pixels import resize_planes, to_pixels, to_planes
 from rlenhance.core.tiling import tiles
-from rlenhance.hub.checkpoint import load_network
+from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate, weights_digest
-from rlenhance.models import build_model
+from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 from rlenhance.tools.base import TOOLKITS, TOOLS, BatchFunction, Tool, cost_of
 
 #: Strengths of the denoisers, standard deviations in 255ths: of noise that a camera smoothed and JPEG coded, and of
@@ -28,52 +26,59 @@ PHOTO = (*(f"denoise-coded-{sigma}" for sigma in CODED), *(f"denoise-even-{sigma
 
 
 _GREY = 0.5 / 255  # mean difference of the channels below which a picture is grey
-_TILE = 192  # pixels along a tile that is enlarged
+_TILE, _LARGE_TILE = 192, 768  # pixels along a tile that is enlarged, and one that is denoised
 
 
-@lru_cache(maxsize=4)
-def _model(name: str) -> Any:
-    """A shipped model, loaded once."""
-    return build_model(load_network(locate(name))).eval()
+@lru_cache(maxsize=8)
+def _network(name: str) -> Any:
+    """A shipped network, opened once."""
+    return open_network(locate(name))
 
 
-def _denoised(images: Tensor, model: str, sigma: float) -> Tensor:
-    result: Tensor = _model(model).denoise_tiled(images, sigma / 255)
-    return result
+def _denoised(planes: np.ndarray, model: str, sigma: float) -> np.ndarray:
+    return np.asarray(_network(model).denoise(planes, sigma / 255))
 
 
-def _denoised_even(images: Tensor, sigma: float) -> Tensor:
+def _denoised_even(planes: np.ndarray, sigma: float) -> np.ndarray:
     """Pictures in colour by one network, grey ones, as coding and earlier tools leave them, by the other."""
-    grey = (images.amax(dim=1) - images.amin(dim=1)).mean(dim=(1, 2)) < _GREY
-    result = torch.empty_like(images)
+    grey = (planes.max(axis=1) - planes.min(axis=1)).mean(axis=(1, 2)) < _GREY
+    result = np.empty_like(planes)
     for rows, model in ((grey, "denoiser-grey"), (~grey, "denoiser")):
         if rows.any():
-            part = images[rows]
-            result[rows] = _denoised(part.mean(dim=1, keepdim=True) if model == "denoiser-grey" else part, model, sigma)
+            part = planes[rows]
+            result[rows] = _denoised(part.mean(axis=1, keepdims=True) if model == "denoiser-grey" else part, model,
+                                     sigma)
     return result
 
 
-def _brightened(images: Tensor) -> Tensor:
-    return torch.cat([_model(BRIGHTENER)(image[None]) for image in images])  # each has its own exposure
+def _brightened(planes: np.ndarray) -> np.ndarray:
+    return np.concatenate([_network(BRIGHTENER)(each[None]) for each in planes])  # each has its own exposure
 
 
-def _measured(images: Tensor) -> Tensor:
+def _measured(planes: np.ndarray) -> np.ndarray:
     """The noise of each picture measured, and taken out."""
-    return torch.cat([_model("denoiser-photo")(image[None]) for image in images])
+    network, result = _network("denoiser-photo"), np.empty_like(planes)
+    for before, after in zip(planes, result, strict=True):
+        found = noise_map_from_image(to_pixels(before, np.float32), noise_floor=network.noise_floor)
+        noise = np.asarray(upsample_map(found, before.shape[1:])).clip(max=LARGEST_NOISE)
+        for tile in tiles(before.shape[1], before.shape[2], _LARGE_TILE, network.receptive_radius):
+            part = network.denoise(before[None][tile.outer], noise[tile.outer])
+            after[tile.inner] = part[0][tile.crop]
+    return result
 
 
-def _resampled(images: Tensor) -> Tensor:
+def _resampled(planes: np.ndarray) -> np.ndarray:
     """Enlarged by 4 by the shipped network, which restores detail, and reduced to the size of before."""
-    model, result = _model("upscale"), torch.empty_like(images)
-    for tile in tiles(images.shape[-2], images.shape[-1], _TILE, model.receptive_radius):
-        large = model(images[tile.outer])
-        result[tile.inner] = F.avg_pool2d(large, model.scale)[tile.crop]
+    network, result = _network("upscale"), np.empty_like(planes)
+    for tile in tiles(planes.shape[-2], planes.shape[-1], _TILE, network.receptive_radius):
+        part = planes[tile.outer]
+        result[tile.inner] = resize_planes(network(part), (part.shape[-2], part.shape[-1]))[tile.crop]
     return result
 
 
 def _add(name: str, label: str, batched: BatchFunction, radius: int | None, *models: str, sigma: float = 0.0) -> None:
     def function(picture: Any) -> Any:
-        return to_array(batched(to_tensor(picture)), picture.dtype.type)
+        return to_pixels(batched(to_planes(picture)), picture.dtype.type)
 
     def make() -> Tool:
         version = f"{' '.join(weights_digest(locate(model))[:16] for model in models)} {sigma:g}"

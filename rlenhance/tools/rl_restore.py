@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.hub.plain_arrays import checked_arrays, read_npz
-from rlenhance.models.published.rl_restore import RL_RESTORE, RLRestoreTool
+from rlenhance.core.installation import install_line
+from rlenhance.core.pixels import to_pixels, to_planes
+from rlenhance.engine.small_tools import RL_RESTORE
 from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, cost_of
+
+if TYPE_CHECKING:
+    from rlenhance.models.published.rl_restore import RLRestoreTool
 
 _LABELS = ("a weak blur reversed", "a blur reversed", "a strong blur reversed", "a very strong blur reversed",
            "weak noise taken out", "noise taken out", "strong noise taken out", "very strong noise taken out",
@@ -29,6 +31,13 @@ def _read(path: Path, number: int, changed: int) -> tuple[RLRestoreTool, str]:
     TensorFlow's kernels are (height, width, inputs, outputs), and the released code swaps height and width of its
     pictures: here the kernels are turned.
     """
+    try:
+        import torch
+    except ImportError as error:
+        raise UsageError(f"RL-Restore's networks need torch: {install_line('train')}") from error
+    from rlenhance.hub.plain_arrays import checked_arrays, read_npz
+    from rlenhance.models.published.rl_restore import RLRestoreTool
+
     network = RLRestoreTool(deep=(number - 1) % 4 >= 2)
     own = network.state_dict()
     expected: dict[str, tuple[int, ...]] = {}
@@ -69,13 +78,15 @@ def rl_restore_tool(number: int, path: Path | str | None) -> Tool:
         raise UsageError(f"{file}: no such file; path is the folder with RL-Restore's tool01.npz to tool12.npz")
     network, version = _read(file.absolute(), number, file.stat().st_mtime_ns)
 
-    def run(images: Tensor) -> Tensor:
-        result: Tensor = network(images.contiguous(memory_format=torch.channels_last))
-        return result.contiguous()
+    def run(planes: np.ndarray) -> np.ndarray:
+        import torch
+
+        with torch.no_grad():
+            images = torch.from_numpy(planes).contiguous(memory_format=torch.channels_last)
+            return np.ascontiguousarray(network(images).numpy())
 
     def apply(picture: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return to_array(run(to_tensor(picture)), np.float32)
+        return to_pixels(run(to_planes(picture)), np.float32)
 
     return Tool(name, _LABELS[number - 1], apply, cost_of(name), network.receptive_radius, batched=run, version=version)
 

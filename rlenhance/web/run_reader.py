@@ -18,11 +18,13 @@ from rlenhance.web.model_catalog import run_folders
 #: What is drawn of every run that logs it: title, patterns of columns, a line of alarm.
 PANELS: tuple[tuple[str, tuple[str, ...], float | None], ...] = (
     ("Reward of an episode (return)", (r"rollout/return", r"val/return"), None),
-    ("Likeness to the references in dB (val/psnr)", (r"val/psnr", r"train/psnr"), None),
+    ("Likeness to the references in dB (val/psnr)", (r"val/psnr(/camera)?", r"train/psnr"), None),
+    ("What training makes smaller (loss)", (r"loss",), None),
     ("Undecidedness (entropy)", (r"policy/entropy/.*",), None),
     ("Likeness to one fixed curve in dB (collapse/constant_psnr)", (r"collapse/constant_psnr",), 45.0),
 )
 _ROWS, _POINTS = 200_000, 400  # rows read, and points drawn per curve
+_LINE = 300  # characters of a line of a report
 _SAMPLE = re.compile(r"(.+)-(\d+)\.png")
 
 
@@ -43,12 +45,14 @@ class Run:
         asked: its arguments by name.
         curves: column of metrics.csv -> points (update, value).
         samples: name of a sheet -> (update, file), in order.
+        facts: the lines of report.md on its budget and its plateau; none before its end.
     """
 
     folder: Path
     asked: Mapping[str, object]
     curves: Mapping[str, Sequence[tuple[float, float]]]
     samples: Mapping[str, Sequence[tuple[int, Path]]]
+    facts: Sequence[str] = ()
 
     def matching(self, patterns: Sequence[str]) -> dict[str, Sequence[tuple[float, float]]]:
         """The curves whose whole name matches one of the patterns."""
@@ -104,8 +108,18 @@ def open_run(root: Path | None, label: object) -> Run:
         name, step = (match[1], int(match[2])) if match else (path.stem, 0)
         samples.setdefault(name, []).append((step, path))
     asked = config.get("arguments", {})
-    return Run(folder, asked if isinstance(asked, dict) else {}, curves,
-               {name: sorted(files) for name, files in samples.items()})
+    asked = asked if isinstance(asked, dict) else {}
+    parts = {name: value for part in asked.values() if isinstance(part, dict) for name, value in part.items()}
+    return Run(folder, {**asked, **parts}, curves,
+               {name: sorted(files) for name, files in samples.items()}, read_facts(folder / "report.md"))
+
+
+def read_facts(path: Path) -> list[str]:
+    """The items of the list in a report.md; none where there is none."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return [line[2:].strip()[:_LINE] for line in islice(file, _POINTS) if line.startswith("- ")]
 
 
 def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:

@@ -16,16 +16,16 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_tensor
-from rlenhance.data.datasets import sample_path
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process, decision_words
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.io.isolate import AVAILABLE
+from rlenhance.io.samples import sample_path
 from rlenhance.metrics.style import clamp_to_ranges, measure
-from rlenhance.pipelines.configure import check_device, make_recipe
+from rlenhance.pipelines.configure import make_recipe
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import Look
+from rlenhance.pipelines.model_choice import check_device
 from rlenhance.pipelines.options import EnhanceSettings, format_flags
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
@@ -291,7 +291,7 @@ class EnhanceService:
     def match(self, token: str, label: object) -> tuple[dict[str, float], list[str]]:
         """The preferences that reproduce the look of an image, and notes on values outside the model's ranges."""
         choice = self.choice(label)
-        measured = measure(to_tensor(self.reduced_photo(token).photo.visible_pixels))
+        measured = measure(self.reduced_photo(token).photo.visible_pixels)
         values, moved = clamp_to_ranges(measured, choice.ranges)
         if not values:
             raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")

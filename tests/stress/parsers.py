@@ -15,8 +15,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data import tfrecords
 from rlenhance.io import exif, png, profiles, tiff
 from rlenhance.io.containers import CONTAINERS, sniff
-from rlenhance.io.decode import decode
-from rlenhance.io.encode import encode
+from rlenhance.io.decoder import decode
+from rlenhance.io.encoder import encode
 from rlenhance.io.limits import DAMAGE
 from rlenhance.io.photo import Metadata, Photo
 from rlenhance.io.video_formats import WRITABLE_CLIPS, FrameFormat, choose_encoding, container_of

@@ -10,7 +10,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.io import PhotoWarning, read
 from rlenhance.io.containers import CONTAINERS
-from rlenhance.io.encode import encode
+from rlenhance.io.encoder import encode
 from rlenhance.io.limits import decode_memory
 from tests.stress.damage import damaged
 from tests.stress.registry import Broken, Case, Property

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rlenhance.data.datasets import sample_path
 from rlenhance.io import read, write
+from rlenhance.io.samples import sample_path
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs/images/page"

@@ -104,7 +104,8 @@ def test_the_published_loss_is_not_divided_by_the_holes_share(generator):
     target, mask = torch.rand(1, 3, 32, 32, generator=generator), torch.zeros(1, 1, 32, 32)
     mask[..., 4:12, 4:12] = 1
     output = target + 0.1 * mask
-    plain, whole = (supervised_losses(SupervisedConfig(l1=1.0, ssim=0.0, over_hole=over), output, target, mask)[0]
+    plain, whole = (supervised_losses(SupervisedConfig(l1=1.0, ssim=0.0, over_hole=over), output,
+                                      Batch(target, target, mask))[0]
                     for over in (True, False))
     assert plain["loss/l1"].item() == pytest.approx(0.1, rel=1e-4)
     assert whole["loss/l1"].item() == pytest.approx(0.1 * 64 / 1024, rel=1e-4)

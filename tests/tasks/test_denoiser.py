@@ -7,19 +7,20 @@ import pytest
 import torch
 from torch import nn
 
-from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
+from agents import Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
 from experiments.core.train import train
-from experiments.tasks.denoiser import (
-    DENOISER,
-    DenoiserDataConfig,
-    DenoiserNetworkConfig,
-    DenoiserRunConfig,
-    DenoiserTrainConfig,
+from experiments.tasks.denoiser import initialize
+from experiments.tasks.restore import RESTORE
+from experiments.tasks.restore_config import (
+    RestoreConfig,
+    RestoreDataConfig,
+    RestoreNetworkConfig,
+    RestoreTrainConfig,
 )
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, CameraSettings, check_disjoint, open_clean
+from rlenhance.data import CameraSettings, NoisySampler, SyntheticNoise, check_disjoint, open_clean
 from rlenhance.data.image_cache import ImageCache
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
@@ -292,44 +293,44 @@ def test_clean_folders_are_dealt_by_name(tmp_path):
     assert all(example.target.parent.name == "high" for example in pairs.train)
 
 
-def test_it_learns(generator):
+def test_it_learns(generator, tmp_path):
     """On even pictures a few steps take most of the noise out; the saved weights are the mean of the trained."""
     torch.manual_seed(0)
+    for number in range(9):
+        write(np.full((16, 16, 3), 20 + 25 * number, np.uint8), tmp_path / f"flat/p{number}.png")
+    noise = SyntheticNoise(signal_dependent_prob=0.5, quantized_prob=0.2, correlated_prob=0.2)
+    sampler = NoisySampler(open_clean(tmp_path / "flat").train, ImageCache(), 16, noise, channels=1)
     network = MODELS.create("denoiser", channels=1, **SMALL)
-    config = DenoiserConfig(optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9, signal_dependent_prob=0.5,
-                            quantized_prob=0.2, correlated_prob=0.2)
-    learner = DenoiserLearner(network, config, seed=0)
-    flat = torch.rand(8, 3, 1, 1, generator=generator).expand(-1, -1, 16, 16)
+    config = SupervisedConfig(l1=0, ssim=0, mse_over_noise=100, optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0),
+                              ema_decay=0.9)
+    learner = Supervised(network, config, seed=0)
     for step in range(60):
-        numbers = learner.step(Batch(flat, flat), step / 60)
+        numbers = learner.step(sampler.batch(step, 8), step / 60)
     assert np.isfinite(list(numbers.values())).all()
     clean = torch.full((4, 1, 32, 32), 0.4)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
     with torch.no_grad():
         assert (psnr(network.denoise(noisy, 0.1), clean) > psnr(noisy, clean) + 3).all()
-    again = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), config, seed=3)
+    again = Supervised(MODELS.create("denoiser", channels=1, **SMALL), config, seed=3)
     again.network.load_state_dict(network.state_dict())
     again.load_state_dict(learner.state_dict())
-    assert learner.step(Batch(flat, flat), 0.5) == again.step(Batch(flat, flat), 0.5)
+    assert learner.step(sampler.batch(60, 8), 0.5) == again.step(sampler.batch(60, 8), 0.5)
 
 
 def test_made_noise_is_what_the_map_says(generator):
     """Even, uneven, coded, correlated: the map is the deviation of what was added."""
     clean = torch.full((256, 1, 24, 24), 0.5)
-    for config, slack in ((DenoiserConfig(signal_dependent_prob=1), 0.06), (DenoiserConfig(correlated_prob=1), 0.12)):
-        learner = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL), config, seed=0)
-        noisy, noise = learner.add_noise(clean)
+    for kind, slack in ((SyntheticNoise(signal_dependent_prob=1), 0.06), (SyntheticNoise(correlated_prob=1), 0.12)):
+        noisy, noise = kind(clean, generator)
         ratio = ((noisy - clean) / noise.clamp(min=1e-4)).std(dim=(1, 2, 3))
         assert (ratio.mean() - 1).abs() < slack
         assert noise.min() >= 0 and noise.max() <= 75 / 255
-    narrow = DenoiserLearner(MODELS.create("denoiser", channels=1, **SMALL),
-                             DenoiserConfig(noise=(20, 30), signal_dependent_prob=0))
-    _, noise = narrow.add_noise(clean)
+    _, noise = SyntheticNoise((20, 30), signal_dependent_prob=0)(clean, generator)
     assert 20 / 255 <= noise.min() < 21 / 255 and 29 / 255 < noise.max() <= 30 / 255 + 1e-6
     with pytest.raises(UsageError, match="signal_dependent_prob must lie in"):
-        DenoiserConfig(signal_dependent_prob=2)
+        SyntheticNoise(signal_dependent_prob=2)
     with pytest.raises(UsageError, match=r"\[0, 75\] of 255; got 20 and 80"):
-        DenoiserConfig(noise=(20, 80))
+        SyntheticNoise((20, 80))
 
 
 def test_training_runs_resumes_and_begins_with_another(tmp_path):
@@ -338,16 +339,17 @@ def test_training_runs_resumes_and_begins_with_another(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(9):
         write(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8), tmp_path / f"flat/p{number}.png")
-    result = train(DENOISER, DenoiserRunConfig(
-        DenoiserTrainConfig(name="grey", out=tmp_path / "runs", updates=2, batch_size=2, eval_interval=1,
-                            progress=False, device="cpu"),
-        DenoiserDataConfig((tmp_path / "flat",), crop=16), DenoiserNetworkConfig(channels=1, **SMALL)))
-    assert set(result.scores["denoiser"]) == {"val/psnr", "val/psnr/sigma15", "val/psnr/sigma25", "val/psnr/sigma50"}
-    assert resume(DENOISER, result.run).fitted.updates == 2
+    result = train(RESTORE, RestoreConfig(
+        RestoreTrainConfig(name="grey", out=tmp_path / "runs", updates=2, batch_size=2, eval_interval=1,
+                           progress=False, device="cpu"),
+        RestoreDataConfig(tmp_path / "flat", size=16), RestoreNetworkConfig("denoiser", channels=1, **SMALL)))
+    assert set(result.scores["denoiser"]) == {"psnr", "psnr/sigma15", "psnr/sigma25", "psnr/sigma50"}
+    assert resume(RESTORE, result.run).fitted.updates == 2
+    assert (result.run / "best/model.onnx").is_file()
     colour = MODELS.create("denoiser", channels=3, **SMALL)
-    DENOISER.initialize(colour, result.run)
+    initialize(colour, result.run)
     grey = load_network(result.run).state_dict()
     name = "network.encoder.1.0.first.weight"
     assert torch.equal(colour.state_dict()[name], grey[name])
     with pytest.raises(UsageError, match="none of its weights"):
-        DENOISER.initialize(MODELS.create("denoiser", widths=(12, 12), down=(1, 1), up=(1,)), result.run)
+        initialize(MODELS.create("denoiser", widths=(12, 12), down=(1, 1), up=(1,)), result.run)

@@ -17,8 +17,9 @@ from rlenhance.core.image import to_tensor
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.models import MODELS
-from rlenhance.pipelines import restore
+from rlenhance.pipelines import tool_choice
 from rlenhance.pipelines.restore import PhotoRestorer
+from rlenhance.pipelines.tool_choice import ToolChoice
 from rlenhance.tools import toolkit
 
 KIT = ("median", "unsharp", "bilateral")
@@ -49,9 +50,9 @@ def test_a_trained_policy_repairs(learner, tmp_path, monkeypatch, capsys):
     policy = load_network(run / "best")
     torch.nn.init.normal_(policy.advantages.weight, std=0.5, generator=torch.Generator().manual_seed(1))
     torch.nn.init.constant_(policy.values.bias, 3.0)  # of values: some tool gains
-    monkeypatch.setattr(restore, "_LEAST", 0.0)
+    monkeypatch.setattr(tool_choice, "_LEAST", 0.0)
     restorer = PhotoRestorer(save_checkpoint(tmp_path / "other" / "best", policy).parent)
-    monkeypatch.setattr(restorer, "_least_first", lambda patches: 0.0)
+    monkeypatch.setattr(ToolChoice, "_least_first", lambda self, gains, quality: 0.0)
     photo, decision = restorer.process(Photo(pixels))
     tools = [tool for name in KIT for tool in toolkit("opencv") if tool.name == name]
     plan = restorer.model.plan(to_tensor(pixels), tools)
@@ -66,16 +67,16 @@ def test_scores_are_of_the_step(tmp_path):
     policy = MODELS.create("toolchain_policy", tools=KIT, horizon=3, hidden=8)
     folder = save_checkpoint(tmp_path / "run" / "best", policy).parent
     restorer = PhotoRestorer(folder)
-    restorer.model.forward = lambda observation: seen.append(observation) or torch.zeros(
+    restorer.network.module.forward = lambda observation: seen.append(observation) or torch.zeros(
         len(observation["image"]), 4)
-    patches, kit = torch.rand(2, 3, 96, 96), restorer._tools
+    patches, kit = np.random.default_rng(0).random((2, 3, 96, 96), dtype=np.float32), restorer._tools
     for done in ([], [restorer._brighten], [restorer._brighten, kit[1]], [kit[0], kit[2]], kit + kit):
-        restorer._scores(patches, done)
+        restorer.choice._scores(patches, done)
     assert [round(each["remaining"][0].item(), 3) for each in seen] == [1, 1, 0.667, 0.333, 0]
     assert [each["last_tools"][0, :, 0, 0].tolist().index(1) if each["last_tools"].any() else None
             for each in seen] == [None, None, 1, 2, 2]
-    assert restorer._most == 3 and restorer.with_settings(steps=5)._most == 5
-    assert restorer.with_settings(budget="fast")._most == 2
+    assert restorer.choice.steps == 3 and restorer.with_settings(steps=5).choice.steps == 5
+    assert restorer.with_settings(budget="fast").choice.steps == 2
 
 
 def test_tools_of_a_stranger_are_not_run(tmp_path, monkeypatch, capsys):

@@ -41,8 +41,8 @@ from rlenhance.io.directory import EXIF_IFD
 from rlenhance.metrics.full_reference import masked_psnr, psnr
 from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, warm_start
 from rlenhance.nn.backbones import BACKBONES, receptive_field
-from rlenhance.ops.harmonic_fill import harmonic_fill
-from rlenhance.ops.masks import MASK_GENERATORS, mask_out
+from rlenhance.ops.masked_tensors import harmonic_fill, mask_out
+from rlenhance.ops.masks import MASK_GENERATORS
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.upscale import Upscaler
 from tests.support.data import make_pairs

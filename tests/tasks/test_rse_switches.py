@@ -114,8 +114,8 @@ def test_paper_config_is_the_published_recipe():
 
 def RSE_parse(words):
     """The settings of a command line."""
-    from experiments.core.cli import _parse
-    return _parse(RSEConfig, words, "experiments.rse_train")
+    from experiments.core.cli import parse
+    return parse(RSEConfig, words, "experiments.rse_train")
 
 
 def test_file_batch_counts_files(published):

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from agents import LEARNERS, SupervisedConfig
-from agents.denoiser_learner import DenoiserConfig
 from agents.optim import OptimizerConfig
 from experiments.core.cli import train_command
 from experiments.core.config import differing, leaves, replaced
@@ -19,7 +18,7 @@ from experiments.core.migrate import load_config, old_flags
 from experiments.core.train import resumed, train
 from experiments.tasks.completion import COMPLETION
 from experiments.tasks.denoise import DENOISE
-from experiments.tasks.denoiser import DENOISER
+from experiments.tasks.denoiser_command import DENOISER
 from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.restore import RESTORE
 from experiments.tasks.rse.task import RSE
@@ -32,7 +31,7 @@ from rlenhance.ops.masks import MASK_GENERATORS
 from rlenhance.rewards import TERMS
 from tests.support.training import resume
 
-TASKS = {task.name: task for task in (LOWLIGHT, DENOISE, DENOISER, COMPLETION, RESTORE, RSE)}
+TASKS = {task.name: task for task in (LOWLIGHT, DENOISE, COMPLETION, RESTORE, RSE)} | {"denoiser": DENOISER}
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 FORMAT1 = Path(__file__).parents[1] / "support" / "format1" / "trained"
 STEADY = OptimizerConfig(final_lr_ratio=1.0)  # the learning rate does not fall with the share of the run that is over
@@ -43,8 +42,8 @@ SMALL = {
         optimizer=STEADY)},
     "denoise": {"train.learner": "supervised", "data.crop": 16, "learners.supervised": SupervisedConfig(
         optimizer=STEADY)},
-    "denoiser": {"data.crop": 16, "network.widths": (8, 8), "network.down": (1, 1), "network.up": (1,),
-                 "learners.denoising": DenoiserConfig(optimizer=STEADY)},
+    "denoiser": {"data.size": 16, "network.widths": (8, 8), "network.down": (1, 1), "network.up": (1,),
+                 "learners.final_lr_ratio": 1.0},
     "completion": {"train.learner": "supervised", "train.val_images": 1, "data.size": 32, "data.window": 16,
                    "network.widths": (8, 8), "learners.supervised": SupervisedConfig(optimizer=STEADY)},
     "restore": {"network.model": "gated_pixelrnn", "network.widths": (4,), "data.size": 32, "train.val_images": 1},
@@ -89,7 +88,7 @@ def test_help_has_real_defaults_and_every_registered_name(task, capsys, register
     text, config = help_of(task, capsys), task.Config()
     for option in ("--updates", "--device", "--resume", "--data" if task is not RSE else "--train-files-path"):
         assert f" {option} " in text
-    if task is not RESTORE:
+    if task not in (RESTORE, DENOISER):
         assert f"(default: {task.default_updates}, or as many as --minutes allows)" in text
     if task.registry is LEARNERS:
         assert "my_learner" in text
@@ -107,7 +106,8 @@ def test_help_has_real_defaults_and_every_registered_name(task, capsys, register
 def test_every_option_that_a_resumed_run_would_ignore_is_refused_by_name(task):
     """Whatever it is; those of the call and those that make a run longer are taken."""
     stored = task.Config()
-    taken = {f"train.{name}" for name in ("resume", "progress", "device", "devices", "plugin", *stored.train.extends)}
+    taken = {f"train.{name}" for name in ("resume", "auto_resume", "progress", "device", "devices", "plugin", "logger",
+                                      *stored.train.extends)}
     for path, value in leaves(stored):
         given, name = changed(stored, path, value), path.partition(".")[2]
         if given is None:
@@ -149,14 +149,14 @@ def test_an_extended_run_equals_a_longer_one_and_keeps_to_its_pictures(name, tmp
     task, folder = TASKS[name], pairs if name == "lowlight" else pictures
     config = replaced(task.Config(), {
         "train.out": tmp_path / "runs", "train.batch_size": 2, "train.eval_interval": 2, "train.device": "cpu",
-        "train.progress": False, "data.data": (folder,) if name == "denoiser" else folder, **SMALL[name]})
+        "train.progress": False, "data.data": folder, **SMALL[name]})
     whole = train(task, replaced(config, {"train.name": "whole", "train.updates": 4})).run
     run = train(task, replaced(config, {"train.name": "run", "train.updates": 2})).run
     assert resume(task, run, updates=4).fitted.updates == 4
     assert (run / "last/model.safetensors").read_bytes() == (whole / "last/model.safetensors").read_bytes()
     assert without_clock(run) == without_clock(whole)
     stored = json.loads((run / "config.json").read_text())
-    assert load_config(task.Config, stored).train.updates == 4 and stored["task"] == name
+    assert load_config(task.Config, stored).train.updates == 4 and stored["task"] == task.name
     with pytest.raises(UsageError, match="a run of the task"):
         resume(DENOISE if task is LOWLIGHT else LOWLIGHT, run)
     for path in folder.rglob(min(folder.rglob("*.png")).name):

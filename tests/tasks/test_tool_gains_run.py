@@ -7,7 +7,7 @@ import torch
 from experiments.tasks import photo_restore_compare, tool_gains
 from rlenhance.core.errors import UsageError
 from rlenhance.io import write
-from rlenhance.models.tool_gains import NUM_STATISTICS, damage_statistics
+from rlenhance.ops.damage_statistics import NUM_STATISTICS, damage_statistics
 from rlenhance.pipelines.restore import PhotoRestorer
 
 
@@ -43,7 +43,7 @@ def test_statistics_tell_damage_apart(generator):
     smooth = smooth.clamp(0, 1)
     noisy = (smooth + 0.05 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
     blocks = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(smooth, 8), scale_factor=8)
-    of_smooth, of_noisy, of_blocks = (damage_statistics(image)[0] for image in (smooth, noisy, blocks))
+    of_smooth, of_noisy, of_blocks = (damage_statistics(image.numpy())[0] for image in (smooth, noisy, blocks))
     assert (of_noisy[7:10] > of_smooth[7:10] + 1).all()
     assert of_blocks[43] > of_smooth[43] + 1
-    assert damage_statistics(torch.rand(2, 3, 9, 70, generator=generator)).shape == (2, NUM_STATISTICS)
+    assert damage_statistics(torch.rand(2, 3, 9, 70, generator=generator).numpy()).shape == (2, NUM_STATISTICS)

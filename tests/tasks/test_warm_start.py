@@ -25,7 +25,7 @@ from rlenhance.models.completion_policy import completion_input
 from rlenhance.models.policy import make_observation
 from rlenhance.models.warm_start import backbone_recipe
 from rlenhance.nn.backbones import BACKBONES
-from rlenhance.ops.masks import mask_out
+from rlenhance.ops.masked_tensors import mask_out
 from rlenhance.rewards import RewardWeights
 from tests.support.networks import stir
 

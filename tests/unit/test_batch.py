@@ -31,11 +31,12 @@ def album(tmp_path):
     return tmp_path / "photos"
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
 @pytest.mark.parametrize("max_in_flight", [1, 2, 7, None])
-def test_many_equal_one_by_one_and_in_order(album, tmp_path, max_in_flight):
+def test_many_equal_one_by_one_and_in_order(album, tmp_path, max_in_flight, at_once):
     """Whatever runs beside it, each result is that of a single run, byte for byte, told in the plan's order."""
     plan = make_plan([album], tmp_path / "out")
-    outcomes = list(run_batch(plan, brighter, max_in_flight=max_in_flight))
+    outcomes = list(run_batch(plan, brighter, max_in_flight=max_in_flight, at_once=at_once))
     assert [outcome.source for outcome in outcomes] == [job.source for job in plan.jobs]
     for level, outcome in enumerate(outcomes):
         (alone,) = run_batch(make_plan([outcome.source], f"{tmp_path}/alone/"), brighter)
@@ -74,7 +75,28 @@ def test_reading_and_writing_overlap_within_bounds(album, tmp_path):
     assert most[0] == 3 and any(overlapped)
 
 
-def test_a_bad_file_stops_nothing(album, tmp_path):
+@pytest.mark.parametrize(("large", "most"), [(10_000, 2), (1, 1)])
+def test_small_photographs_are_processed_together_and_large_ones_alone(album, tmp_path, monkeypatch, large, most):
+    """No more than was allowed, and large ones one after the other, whatever threads there are."""
+    monkeypatch.setattr(batch_room, "_LARGE", large)
+    lock, inside, seen = threading.Lock(), [0], [0]
+
+    def change(photo):
+        with lock:
+            inside[0] += 1
+            seen[0] = max(seen[0], inside[0])
+        time.sleep(0.01)
+        with lock:
+            inside[0] -= 1
+        return brighter(photo)
+
+    assert not any(outcome.error for outcome in run_batch(make_plan([album], tmp_path / "out"), change,
+                                                          max_in_flight=5, at_once=2))
+    assert seen[0] <= most and (most == 2 or seen[0] == 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_bad_file_stops_nothing(album, tmp_path, at_once):
     """What cannot be read, changed or written is told in its place, and the rest is done."""
     (album / "03.png").write_bytes(b"no picture")
 
@@ -88,7 +110,7 @@ def test_a_bad_file_stops_nothing(album, tmp_path):
     (tmp_path / "out").mkdir()
     plan = make_plan([album], tmp_path / "out")
     (tmp_path / "out/08.png").mkdir()
-    outcomes = {outcome.source.name: outcome for outcome in run_batch(plan, picky, max_in_flight=4)}
+    outcomes = {outcome.source.name: outcome for outcome in run_batch(plan, picky, max_in_flight=4, at_once=at_once)}
     assert list(outcomes) == sorted(outcomes)
     failed = {name: outcome.error for name, outcome in outcomes.items() if outcome.error}
     assert list(failed) == ["03.png", "05.png", "06.png", "08.png"]
@@ -97,8 +119,8 @@ def test_a_bad_file_stops_nothing(album, tmp_path):
     assert len([path for path in (tmp_path / "out").iterdir() if path.is_file()]) == 6
 
 
-@pytest.mark.parametrize("where", ["process", "caller"])
-def test_ctrl_c_leaves_whole_files(album, tmp_path, where):
+@pytest.mark.parametrize(("where", "at_once"), [("process", 1), ("caller", 1), ("caller", 2)])
+def test_ctrl_c_leaves_whole_files(album, tmp_path, where, at_once):
     """Interrupted anywhere, the run ends at once; every file that is there is whole, and nothing lies beside it."""
     def change(photo):
         if where == "process" and photo.pixels[0, 0, 0] == 4:
@@ -107,7 +129,7 @@ def test_ctrl_c_leaves_whole_files(album, tmp_path, where):
 
     threads = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        outcomes = run_batch(make_plan([album], tmp_path / "out"), change, max_in_flight=2)
+        outcomes = run_batch(make_plan([album], tmp_path / "out"), change, max_in_flight=2, at_once=at_once)
         for outcome in outcomes:
             if where == "caller" and outcome.source.name == "04.png":
                 outcomes.close()
@@ -128,7 +150,8 @@ def test_skipped_ones_are_told_and_left(album, tmp_path):
     assert (tmp_path / "out/02.png").read_text() == "mine" and len(outcomes) == 10
 
 
-def test_warnings_go_with_their_photograph(album, tmp_path):
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_warnings_go_with_their_photograph(album, tmp_path, at_once):
     """A warning is told with the photograph on which it fell, each time; the program's own filters come back."""
     def odd(path):
         if path.name in ("02.png", "07.png"):
@@ -136,7 +159,7 @@ def test_warnings_go_with_their_photograph(album, tmp_path):
         return read(path)
 
     before = warnings.filters[:]
-    outcomes = list(run_batch(make_plan([album], tmp_path / "out"), brighter, read=odd))
+    outcomes = list(run_batch(make_plan([album], tmp_path / "out"), brighter, read=odd, at_once=at_once))
     assert [o.source.name for o in outcomes if o.warnings == ("its date is lost",)] == ["02.png", "07.png"]
     assert sum(len(outcome.warnings) for outcome in outcomes) == 2
     assert warnings.filters == before

@@ -217,7 +217,7 @@ def test_interruption_has_its_own_status(night, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.COMMANDS["enhance"], "run", interrupted)
+    monkeypatch.setattr("rlenhance.cli.enhance.run", interrupted)
     assert cli.main(["enhance", "night.png"]) == 130
 
 

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 
-from agents.denoiser_learner import DenoiserConfig, DenoiserLearner
+from agents import Supervised, SupervisedConfig
 from agents.optim import OptimizerConfig
 from experiments.core.train import train
-from experiments.tasks.denoiser import (
-    DENOISER,
-    DenoiserDataConfig,
-    DenoiserNetworkConfig,
-    DenoiserRunConfig,
-    DenoiserTrainConfig,
+from experiments.tasks.denoiser import open_noisy
+from experiments.tasks.restore import RESTORE
+from experiments.tasks.restore_config import (
+    RestoreConfig,
+    RestoreDataConfig,
+    RestoreNetworkConfig,
+    RestoreTrainConfig,
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
@@ -55,7 +56,7 @@ def test_smoothing_and_coding_hide_noise_but_do_not_remove_it():
                          jpeg_prob=1, quality=(85, 85))
     photograph, clean = camera(flat, np.random.default_rng(0))
     left = 255 * (photograph / 255 - clean).std()
-    measured = 255 * estimate_noise(photograph).deviation(torch.tensor([90 / 255])).item()
+    measured = 255 * estimate_noise(photograph).deviation(np.array([90 / 255])).item()
     assert left > 2
     assert measured < 0.6 * left
 
@@ -152,18 +153,18 @@ def test_what_cannot_be_seen_is_assumed():
         return 2 * values
 
     plain, told = noise_map(picture, model, double), noise_map_from_image(picture, double, NOISE_FLOOR)
-    assert torch.allclose((told**2 - plain**2).sqrt(), torch.tensor(2 * NOISE_FLOOR), atol=1e-4)
+    assert np.allclose(np.sqrt(told**2 - plain**2), 2 * NOISE_FLOOR, atol=1e-4)
 
 
 def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
     """A denoiser gets better at photographs that were coded, told no more than what can be measured."""
     torch.manual_seed(0)
     cv2.imwrite(str(example.target), np.full((48, 48, 3), 100, np.uint8))
-    learner = DenoiserLearner(make_model("denoiser", channels=3, **SMALL),
-                        DenoiserConfig(optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9))
+    learner = Supervised(make_model("denoiser", channels=3, **SMALL), SupervisedConfig(
+        l1=0, ssim=0, mse_over_noise=100, optimizer=OptimizerConfig(1e-2, 5, 0.1, 1.0), ema_decay=0.9))
     camera = CameraModel(exposure=(0.2, 0.2), read=(4e-3, 4e-3), jpeg_prob=1, quality=(95, 95))
     batch = CameraJpegSampler([example], ImageCache(), 32, noise_map_from_image, camera=camera, seed=1).batch(0, 2)
-    losses = [learner.step(batch)["loss/camera"] for _ in range(20)]
+    losses = [learner.step(batch)["loss/mse_over_noise"] for _ in range(20)]
     assert np.mean(losses[-10:]) < losses[0]
     with pytest.raises(UsageError, match="noise_std must be"):
         Batch(batch.image, batch.target, noise_std=batch.noise_std[..., 1:]).check()
@@ -172,11 +173,11 @@ def test_a_batch_that_brings_its_noise_is_taken_as_it_is(example):
 def test_training_with_photographs_and_real_pairs(tmp_path):
     """`--camera-jpeg` and `--pairs`: validation has a level of its own for them."""
     folder = make_pairs(tmp_path / "pairs", scenes=8, size=(48, 48))
-    result = train(DENOISER, DenoiserRunConfig(
-        DenoiserTrainConfig(updates=4, eval_interval=2, batch_size=2, out=tmp_path / "runs", name="run", progress=False,
-                            device="cpu"),
-        DenoiserDataConfig((folder,), camera_jpeg=0.5, pairs=folder, crop=32),
-        DenoiserNetworkConfig(widths=(8, 8), down=(1, 1), up=(1,))))
-    assert result.scores["denoiser"]["val/psnr/camera"] > 10
+    network = RestoreNetworkConfig("denoiser", **SMALL)
+    result = train(RESTORE, RestoreConfig(
+        RestoreTrainConfig(updates=4, eval_interval=2, batch_size=2, out=tmp_path / "runs", name="run", progress=False,
+                           device="cpu"),
+        RestoreDataConfig(folder, camera_jpeg=0.5, pairs=folder, size=32), network))
+    assert result.scores["denoiser"]["psnr/camera"] > 10
     with pytest.raises(UsageError, match="share in"):
-        DENOISER.dataset(DenoiserRunConfig(data=DenoiserDataConfig((folder,), camera_jpeg=2)))
+        open_noisy(RestoreConfig(data=RestoreDataConfig(folder, camera_jpeg=2), network=network))

@@ -13,8 +13,8 @@ from experiments.tasks.restore import RESTORE
 from rlenhance.cli.main import main as rlenhance
 from rlenhance.core.errors import UsageError
 from rlenhance.data import ImageCache, open_clean, open_dataset, open_super_resolution, validate_splits
-from rlenhance.data.datasets import pair_files
 from rlenhance.io import write
+from rlenhance.io.pairs import pair_files
 
 
 def picture(number, scale=1):

@@ -28,8 +28,9 @@ from rlenhance.data import (
     split_by_scene,
     validate_splits,
 )
-from rlenhance.data.datasets import SAMPLE_SETS, sample_path
+from rlenhance.data.datasets import SAMPLE_SETS
 from rlenhance.io import write
+from rlenhance.io.samples import sample_path
 from tests.support.data import make_pairs
 
 

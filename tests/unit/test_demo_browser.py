@@ -16,8 +16,8 @@ import cv2
 import pytest
 
 from rlenhance.cli.main import main
-from rlenhance.data.datasets import sample_path
 from rlenhance.io import read, write
+from rlenhance.io.samples import sample_path
 from rlenhance.pipelines.looks import load_look
 from tests.support.page_browser import (  # noqa: F401
     PAGES,

@@ -23,7 +23,7 @@ def _answer(capsys, status=0):
 def test_a_good_installation_passes(capsys):
     """Versions, device, threads, weights and the self-test are told; the status is 0."""
     found = _answer(capsys)
-    assert {"rlenhance", "python", "torch", "numpy", "opencv-python", "pillow", "gymnasium", "threads", "device",
+    assert {"rlenhance", "python", *doctor.NEEDED.values(), "threads", "kernel", "networks", "device",
             "self-test"} <= set(found)
     assert {f"weights {model.name}" for model in weights.list_models()} <= set(found)
     assert "brightened" in found["self-test"]["text"]
@@ -34,13 +34,14 @@ def test_a_good_installation_passes(capsys):
 
 def test_every_extra_is_told(capsys, monkeypatch):
     """Extras come from the package's own list: those that are there with versions, others with the line to type."""
-    lines = ["torch>=2", 'numba>=0.61; extra == "fast"', "nosuchlibrary>=1; extra == 'heif'",
-             'numpy; extra == "two"', 'nosuchlibrary; extra == "two"', 'ruff; extra == "dev"']
+    lines = ["numpy>=2", 'rlenhance[heif,two]; extra == "all"', "nosuchlibrary>=1; extra == 'heif'",
+             'numpy; extra == "two"', 'nosuchlibrary; extra == "two"', 'ruff; extra == "dev"', 'tqdm; extra == "fast"']
     monkeypatch.setattr(metadata, "requires", lambda name: lines)
     found = _answer(capsys)
     assert found["extra heif"]["text"] == f"not there: {install_line('heif')}"
     assert found["extra heif"]["good"] is None and found["extra two"]["good"] is None
-    assert "extra dev" not in found
+    assert found["extra two"]["text"].startswith("nosuchlibrary not there (numpy ")
+    assert found["extra fast"]["good"] and not {"extra dev", "extra all"} & set(found)
     monkeypatch.setattr(metadata, "requires", lambda name: None)
     assert not any(about.startswith("extra ") for about in _answer(capsys))
 
@@ -54,10 +55,20 @@ def test_a_library_that_is_missing_is_told(capsys, monkeypatch):
             raise ImportError("libGL.so.1: cannot open shared object file")
         return plain(name, *rest)
 
-    monkeypatch.setattr(doctor.importlib, "import_module", without)
+    monkeypatch.setattr(importlib, "import_module", without)
     found = _answer(capsys, status=1)
-    assert "pip install --upgrade opencv-python" in found["opencv-python"]["text"]
-    assert "apt-get install libgl1" in found["opencv-python"]["text"] and found["self-test"]["good"] is False
+    text = found["opencv-python-headless"]["text"]
+    assert "pip install --upgrade opencv-python-headless" in text and "apt-get install libgl1" in text
+    assert found["self-test"]["good"] is False
+
+
+@pytest.mark.parametrize(("version", "good"), [("5.1", None), ("4.10", False)])
+def test_two_builds_of_opencv_are_told(capsys, monkeypatch, version, good):
+    """They install one folder: of the same version they do no harm, of two it is chance which works."""
+    builds = {"opencv-python": "5.1", "opencv-python-headless": version}
+    monkeypatch.setattr(doctor, "_version", lambda package: builds.get(package, ""))
+    finding = _answer(capsys, status=0 if good is None else 1)["builds of OpenCV"]
+    assert finding["good"] is good and "keep one: pip uninstall opencv-python-headless opencv-python" in finding["text"]
 
 
 def test_damaged_weights_are_told(capsys, monkeypatch, tmp_path):

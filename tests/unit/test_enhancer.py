@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageOps
 
 from experiments.laws.models import gives_pictures
@@ -115,8 +114,8 @@ def test_strength_zero_gives_the_pixels_back(name, dtype, tmp_path):
 def test_strength_zero_never_asks_the_model(model):
     """The gate is structural: not even a model that gives nonsense can reach the pixels, and bad pictures are told."""
     gated = Enhancer(model, strength=0)
-    gated.model = torch.nn.Identity().requires_grad_(False)
-    gated.model.forward = lambda *_, **__: pytest.fail("the model was asked")
+    gated.network = lambda *_, **__: pytest.fail("the model was asked")
+    gated.network.decide = gated.network.render_array = gated.network
     assert np.array_equal(gated(_dark()), _dark())
     with pytest.raises(UsageError):
         gated(np.full((8, 8, 3), np.nan, np.float32))
@@ -170,7 +169,7 @@ def test_auto_is_passed_only_to_models_that_know_it(model, tmp_path):
         Enhancer(model, preference={"exposure_level": None})
     enhancer = Enhancer(save_checkpoint(tmp_path / "best", make_policy(preferences=CHOICE, auto=["exposure_level"])))
     heard = []
-    enhancer.model.decide = lambda image, mask=None, preference=None: heard.append(preference) or []
+    enhancer.network.decide = lambda planes, preference=None: heard.append(preference) or []
     enhancer(_dark())
     enhancer.with_settings(preference={"exposure_level": None})(_dark())
     assert heard == [None, {"exposure_level": None}]

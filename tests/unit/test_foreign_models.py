@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import MAX_HEADER, load_model, load_network, load_training, save_checkpoint
+from rlenhance.hub.checkpoint import load_model, load_network, load_training, save_checkpoint
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
+from rlenhance.hub.weight_files import MAX_HEADER
 from rlenhance.models import MODELS
 
 BACKBONE = {"name": "compact", "width": 8}

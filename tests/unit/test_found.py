@@ -12,7 +12,7 @@ from rlenhance import Completer, Upscaler
 from rlenhance.core.errors import UsageError
 from rlenhance.data.tfrecords import records
 from rlenhance.io import exif
-from rlenhance.io.decode import decode
+from rlenhance.io.decoder import decode
 from tests.stress.tfrecords import example, record
 from tests.support import corpus
 

@@ -6,7 +6,6 @@ import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import (
-    _mean_matrix,
     area_means,
     brightness,
     check_image,
@@ -17,8 +16,10 @@ from rlenhance.core.image import (
     to_array,
     to_tensor,
 )
+from rlenhance.core.pixels import mean_matrix, pad_planes, resize_planes
 from rlenhance.core.visualize import action_colors, grid, side_by_side
-from rlenhance.ops.image_statistics import STATISTICS, exposure_of, picture_statistics, soft_histogram
+from rlenhance.ops.image_statistics import exposure_of, picture_statistics, soft_histogram
+from rlenhance.ops.plane_statistics import STATISTICS
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -200,8 +201,14 @@ def test_grid_takes_rows_of_any_length_and_size(image):
 @pytest.mark.parametrize("size", [(7, 5), (3, 40), (1, 1), (32, 13)])
 def test_area_means_are_the_same_by_either_way(image, size):
     """The product with matrices, which some devices need, is adaptive pooling."""
-    down, across = _mean_matrix(32, size[0], image.device), _mean_matrix(40, size[1], image.device)
+    down, across = (torch.tensor(mean_matrix(a, b)) for a, b in ((32, size[0]), (40, size[1])))
     assert torch.allclose(down @ image @ across.T, area_means(image, size), atol=1e-6)
+    assert np.allclose(resize_planes(image.numpy(), size), area_means(image, size), atol=1e-6)
+
+
+@pytest.mark.parametrize("multiple", [1, 8, 13])
+def test_planes_are_padded_as_tensors_are(image, multiple):
+    assert np.array_equal(pad_planes(image.numpy(), multiple), pad_to_multiple(image, multiple))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

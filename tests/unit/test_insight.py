@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 
 from rlenhance.cli.main import main
@@ -61,23 +60,23 @@ def test_a_cube_is_the_picture_level_look(tone_run, dark):
     """Pillow, applying the table, comes to what the policy does without its local agents, within two levels."""
     enhancer = Enhancer(tone_run)
     actions = enhancer.decide(dark)
-    cube = make_cube(enhancer.model, actions)
+    cube = make_cube(enhancer.network, actions)
     table = ImageFilter.Color3DLUT(cube.shape[0], cube.reshape(-1, 3).astype(float).ravel().tolist())
     seen = np.asarray(Image.fromarray(dark + 40).filter(table)).astype(int)
-    still = [{level: entry if level == "global" else torch.zeros_like(entry) for level, entry in action.items()}
+    still = [{level: entry if level == "global" else np.zeros_like(entry) for level, entry in action.items()}
              for action in actions]
     wanted = enhancer.with_decision(still)(dark + 40).astype(int)
     assert np.abs(seen - wanted).max() <= 2 and np.abs(wanted - dark - 40).max() > 10
-    half = make_cube(enhancer.model, actions, points=5, strength=0.5)
+    half = make_cube(enhancer.network, actions, points=5, strength=0.5)
     ramp = np.linspace(0, 1, 5)
     same = np.stack(np.meshgrid(ramp, ramp, ramp, indexing="ij")[::-1], axis=-1)
-    assert np.allclose(half, same + 0.5 * (make_cube(enhancer.model, actions, points=5) - same), atol=1e-6)
+    assert np.allclose(half, same + 0.5 * (make_cube(enhancer.network, actions, points=5) - same), atol=1e-6)
 
 
 def test_a_cube_is_written_as_others_read_it(tone_run, dark):
     """Size and range stand in the head, red changes fastest, black and white stay."""
     enhancer = Enhancer(tone_run)
-    lines = to_text(make_cube(enhancer.model, enhancer.decide(dark), points=3), "a look").splitlines()
+    lines = to_text(make_cube(enhancer.network, enhancer.decide(dark), points=3), "a look").splitlines()
     numbers = np.array([[float(word) for word in line.split()] for line in lines if line[0].isdigit()])
     assert "LUT_3D_SIZE 3" in lines and lines[0] == 'TITLE "a look"' and numbers.shape == (27, 3)
     assert (numbers[0] == 0).all() and (numbers[-1] == 1).all()
@@ -88,7 +87,7 @@ def test_a_cube_needs_a_look_of_the_whole(tmp_path, dark):
     """A policy that decides pixel by pixel has none, and says so."""
     policy = stir(make_policy({"agent_stride": 1, "global_agent": False}, decision_size=None))
     with pytest.raises(UsageError, match="place by place"):
-        make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).model, [])
+        make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).network, [])
 
 
 def test_an_explanation_shows_every_step(tone_run, dark):
@@ -108,7 +107,7 @@ def test_edge_aware_curves_have_a_cube_and_an_explanation(tmp_path):
     enhancer = Enhancer(save_checkpoint(tmp_path / "best", policy), denoise=0, preference={"smoothness": 1.0})
     color = np.array([51, 102, 51], np.uint8)  # on points of a table with six
     flat = np.broadcast_to(color, (70, 80, 3)).copy()
-    cube = make_cube(enhancer.model, enhancer.decide(flat), points=6)
+    cube = make_cube(enhancer.network, enhancer.decide(flat), points=6)
     assert np.abs(cube[1, 2, 1] * 255 - enhancer(flat)[30, 40]).max() <= 0.51
     cells = explain(enhancer, flat)
     assert any(line.startswith("highlights") for line in cells[-1].lines)

@@ -26,7 +26,8 @@ from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.models import MODELS, build_model, make_observation, warm_start
 from rlenhance.nn.backbones import BACKBONES
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE, picture_statistics
+from rlenhance.ops.image_statistics import picture_statistics
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
 from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_error, policy
 

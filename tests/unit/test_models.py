@@ -12,7 +12,7 @@ from rlenhance.core.image import resize
 from rlenhance.data import Batch
 from rlenhance.models import MODELS, GreedyEpisode, PixelPolicy, build_model, make_observation
 from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import Reward, RewardWeights
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from rlenhance.data.datasets import sample_path
 from rlenhance.io import read
+from rlenhance.io.samples import sample_path
 from rlenhance.tools import tool_of, toolkit
 
 

@@ -21,7 +21,7 @@ def test_everything_that_any_extra_installs_is_pinned():
     while todo:
         needed = todo.pop()
         name = re.sub("[-_.]+", "-", needed.name).lower()
-        if (name, *needed.extras) in seen:
+        if name == "rlenhance" or (name, *needed.extras) in seen:  # its extras are all looked at
             continue
         seen.add((name, *needed.extras))
         if name not in pinned and "==" in str(needed.specifier):

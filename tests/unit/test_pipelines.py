@@ -18,10 +18,11 @@ from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.io.photo import Metadata
-from rlenhance.pipelines.base import COMMANDS, ImagePipeline
+from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.options import (
     CompleteSettings,
     DenoiseSettings,
@@ -202,7 +203,7 @@ def test_settings_are_changed_on_a_copy(pipeline):
     """`with_settings` shares the networks and leaves the first pipeline as it was; a wrong value is refused."""
     before = pipeline.settings
     half = pipeline.with_settings(strength=0.5)
-    assert half.settings.strength == 0.5 and pipeline.settings == before and half.model is pipeline.model
+    assert half.settings.strength == 0.5 and pipeline.settings == before and half.network is pipeline.network
     for wrong in (2, -0.1, float("nan"), "much", True, None):
         with pytest.raises(UsageError, match="strength must"):
             pipeline.with_settings(strength=wrong)

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from rlenhance.ops.preference_gp import Choices, Posterior, Prior, choose_options, draw, expected_best_of_two, fit
+from rlenhance.ops.preference_gp import (
+    Choices,
+    Posterior,
+    Prior,
+    choose_options,
+    draw,
+    expected_best_of_two,
+    fit,
+    log_probability,
+    probability,
+)
 
 SIZE, CONTEXT = 3, 2
 
@@ -24,6 +34,14 @@ def _ideal_user(count, peak, seed=0, moves=0.0):
     utility = -((points - peak - moves * contexts[:, :1]) ** 2).sum(axis=1)
     pairs = [(2 * i, 2 * i + 1) if utility[2 * i] > utility[2 * i + 1] else (2 * i + 1, 2 * i) for i in range(count)]
     return Choices(points, contexts, np.array(pairs), np.ones(count))
+
+
+def test_the_normal_distribution_is_scipys():
+    """On both sides of zero, and where it is too small for a float."""
+    special = pytest.importorskip("scipy.special")
+    values = np.concatenate([np.linspace(-40, 40, 1601), [-1e3, -37.5, 1e3]])
+    assert np.allclose(probability(values), special.ndtr(values), rtol=1e-9, atol=1e-300)
+    assert np.allclose(log_probability(values), special.log_ndtr(values), rtol=1e-9, atol=1e-300)
 
 
 def test_without_choices_the_posterior_is_the_prior():

@@ -10,8 +10,8 @@ import pytest
 from benchmarks.presets import INTENTS, MEANINGS, MEASURES, Arguments, Bound, Measured, intents_table, looks_of, main
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.data.datasets import sample_path
 from rlenhance.io import read, write
+from rlenhance.io.samples import sample_path
 from rlenhance.metrics.color_difference import TOLD_APART, thumbnail_difference
 from rlenhance.pipelines.presets import shipped_presets
 

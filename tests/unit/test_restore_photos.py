@@ -1,5 +1,6 @@
 """`rlenhance restore`: a chain of tools for a photograph whose damage is unknown."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -7,7 +8,8 @@ from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import Photo, read, write
-from rlenhance.pipelines.restore import NOTHING, PhotoRestorer, apply_tool, describe, patches_of, words_of
+from rlenhance.pipelines.restore import NOTHING, PhotoRestorer, apply_tool, describe, words_of
+from rlenhance.pipelines.tool_choice import patches_of
 from rlenhance.tools import Tool, tool_of
 from tests.support.networks import make_planner
 
@@ -78,6 +80,19 @@ def test_what_is_dark_by_intent_stays(planner, dark, lit, brightened):
     assert restorer.process(Photo(pixels)).decision["chain"] == ["brighten"] * brightened
 
 
+def test_visible_blocks_are_repaired_for_less(tmp_path):
+    """Where the blocks of JPEG show, tools against it need a smaller gain; other tools and other photographs do not."""
+    network = make_planner((0.3, 0.4), tools=("deblock-30", "unsharp"))
+    for head in network.heads:
+        head[-1].bias.data[-1] = 3.5  # a PSNR of 35 dB
+    restorer = PhotoRestorer(save_checkpoint(tmp_path / "run" / "best", network).parent, steps=1)
+    noise = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, (144, 144, 3)), (0, 0), 2)
+    clean = (128 + 120 * noise).clip(0, 255).astype(np.uint8)
+    coded = cv2.imdecode(cv2.imencode(".jpg", clean, [cv2.IMWRITE_JPEG_QUALITY, 12])[1], cv2.IMREAD_COLOR)
+    for pixels, chain in ((clean, []), (coded, ["deblock-30"]), (coded[:, 4:], ["deblock-30"])):
+        assert restorer.process(Photo(np.ascontiguousarray(pixels))).decision["chain"] == chain
+
+
 @pytest.mark.parametrize("words, told", [
     (["--tool", "sh -c 'sleep 30' {in} {out}", "--tool-timeout", "0.2"], "raise the limit (--tool-timeout)"),
     (["--tool", "false {in} {out}", "--tool-memory", "500"], "its limits are 500 MiB (--tool-memory)"),
@@ -112,7 +127,7 @@ def test_tools_that_the_planner_does_not_know_are_judged_by_their_results(planne
         Tool("worse", "made worse", lambda picture: picture * 0, 0, 0),
         Tool("better", "made better", lambda picture: np.full_like(picture, 0.9), 0, 0)])
     monkeypatch.setattr(restorer.judge, "assess", lambda images: (
-        images.new_zeros(len(images), 2), 10 * images.mean(dim=(1, 2, 3))))
+        np.zeros((len(images), 2)), 10 * images.mean(axis=(1, 2, 3))))
     assert restorer.process(Photo(photograph())).decision["words"] == "made better"
 
 

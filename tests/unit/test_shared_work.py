@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from rlenhance.actions import ACTION_SETS, apply_action, apply_and_measure
-from rlenhance.core.devices import constants
+from rlenhance.core.image import constants
 from rlenhance.metrics.full_reference import ssim
 from rlenhance.rewards import Reward, RewardWeights, Transition, resize_map, term_means
 

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-import torch
 from skimage import data
 
 from rlenhance import Enhancer
@@ -17,7 +16,7 @@ def _steady(frames, views=None, decide=float, **options):
     """The decisions (one number each) for frames that are (number, view)."""
     frames = list(enumerate(frames))
     steady = TemporalSmoother(lambda frame: (frame[0] * FRAME, VIEW if views is None else views[frame[0]]),
-                    lambda frame: [{"global": torch.full((1, 1, 1, 1), decide(frame[1]))}], **options)
+                    lambda frame: [{"global": np.full((1, 1, 1, 1), decide(frame[1]))}], **options)
     given = list(steady(frames))
     assert [frame for frame, _ in given] == frames
     return np.array([actions[0]["global"].item() for _, actions in given]), steady
@@ -88,7 +87,7 @@ def test_frames_are_given_back_soon():
     """At most `ahead` frames wait, and a clip of one frame, or of none, is a clip."""
     taken = []
     frames = (taken.append(number) or number for number in range(100))
-    steady = TemporalSmoother(lambda number: (number * FRAME, VIEW), lambda _: [{"global": torch.zeros(1, 1, 1, 1)}],
+    steady = TemporalSmoother(lambda number: (number * FRAME, VIEW), lambda _: [{"global": np.zeros((1, 1, 1, 1))}],
                               ahead=4)
     for given, _ in steady(frames):
         assert taken[-1] - given <= 4
@@ -101,7 +100,7 @@ def test_times_count_not_frames():
     step = np.r_[np.zeros(50), np.ones(50)]
     slow = _steady(step, every=0.0)[0]
     pause = TemporalSmoother(lambda frame: (frame * 10.0, VIEW),
-                             lambda frame: [{"global": torch.full((1, 1, 1, 1), frame)}])
+                             lambda frame: [{"global": np.full((1, 1, 1, 1), frame)}])
     assert 0.2 < slow[50] < 0.8 and slow[53] > slow[52] > slow[51]
     assert [round(actions[0]["global"].item(), 6) for _, actions in pause(range(5))] == [0, 1, 2, 3, 4]
 
@@ -109,10 +108,10 @@ def test_times_count_not_frames():
 def test_choices_become_shares_of_a_mixture():
     """Where agents choose between tools, the frames between two choices mix them, and shares sum to one."""
     steady = TemporalSmoother(lambda frame: (frame * FRAME, VIEW), choices=3, every=0.0,
-                    decide=lambda frame: [{"local": torch.full((1, 2, 4, 4), int(frame > 9))}])
+                    decide=lambda frame: [{"local": np.full((1, 2, 4, 4), int(frame > 9))}])
     given = [actions[0]["local"] for _, actions in steady(range(20))]
     assert given[0].shape == (1, 2, 3, 4, 4)
-    assert torch.allclose(given[10].sum(dim=2), torch.ones(1, 2, 4, 4))
+    assert np.allclose(given[10].sum(axis=2), 1)
     assert given[0][0, 0, 0, 0, 0] > 0.8 and given[-1][0, 0, 1, 0, 0] > 0.8
 
 

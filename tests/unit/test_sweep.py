@@ -9,10 +9,11 @@ import torch.nn.functional as F
 
 from experiments.laws.actions import random_action
 from rlenhance.actions import ACTION_SETS, FusedRenderer, apply_action, upsample_agents
-from rlenhance.actions import render as sweeps
+from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array, to_tensor
+from rlenhance.engine import render as sweeps
+from rlenhance.engine.episode import CompactPolicy
 from rlenhance.models import GreedyEpisode, make_observation
-from rlenhance.models.fast_decide import FastDecider
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 SETS = [
@@ -111,7 +112,7 @@ def test_equal_local_agents_count_as_none(name, config, generator):
     still = [{**action, "local": torch.zeros_like(action["local"])} if "local" in action else action
              for action in chosen]
     if actions.num_choices is None:
-        assert FusedRenderer(actions, still).handles.shape[-2:] == (1, 1)
+        assert FusedRenderer(actions, still).renderers[0].handles.shape[-2:] == (1, 1)
 
 
 @pytest.mark.parametrize("agents, size", [(8, 600), (8, 61), (3, 400), (1, 7), (5, 5)])
@@ -150,7 +151,7 @@ def test_compiled_code_is_cheap():
     """What the package compiles is what runs: an eighth of a megapixel is bent in one call."""
     tone, calls = ACTION_SETS.create("tone"), []
     sweep = FusedRenderer(tone, [tone.noop(1, 64, 64)] * 2)
-    sweep._run = lambda *words: calls.append(words)
+    sweep.renderers[0]._run = lambda *words: calls.append(words)
     sweep.pixels(np.zeros((400, 300, 3), np.uint16))
     assert [words[0].__name__ for words in calls] == ["render_words"]
 
@@ -197,8 +198,8 @@ def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_s
     model = GreedyEpisode(policy)
     for preference in (None, {"exposure_level": 0.6}):
         plain = model.decide(image, preference=preference)
+        assert CompactPolicy.supports(policy.spec)
         with torch.inference_mode():
-            assert FastDecider.supports(policy, image)
             quick = model.decide(image, preference=preference)
         for one, other in zip(plain, quick, strict=True):
             assert all(torch.allclose(one[level], other[level], rtol=0, atol=1e-5) for level in one)
@@ -207,16 +208,23 @@ def test_the_quick_way_to_decide_is_the_same(actions, dilations, stride, state_s
 
 @pytest.mark.parametrize("config", [
     {"backbone": {"name": "fcn"}}, {"curve": {"kind": "categorical"}}, {"std_mode": "predicted"}, {"uses_mask": True},
-    {"curve": {"agent_stride": 8}},
+    {"curve": {"agent_stride": 8}}, {"sees_initial_image": True}, {"decision_size": None},
 ], ids=str)
-def test_the_quick_way_knows_its_limits(config, generator):
+def test_the_quick_way_knows_its_limits(config):
     """Every other policy is left to torch."""
-    policy, image = make_policy(**config), torch.rand(1, 3, 16, 16, generator=generator)
-    with torch.inference_mode():
-        assert not FastDecider.supports(policy, image)
-        assert FastDecider.supports(make_policy(), image)
-        assert not FastDecider.supports(make_policy(), image.repeat(2, 1, 1, 1))
-    assert not FastDecider.supports(make_policy(), image)
+    assert not CompactPolicy.supports(make_policy(**config).spec)
+    assert CompactPolicy.supports(make_policy().spec)
+
+
+def test_weights_that_do_not_fit_are_named():
+    """Weights of another policy never give numbers; the message names the first that does not fit."""
+    policy = make_policy()
+    weights = {name: value.numpy() for name, value in policy.state_dict().items()}
+    CompactPolicy(policy.spec, weights)
+    with pytest.raises(UsageError, match=r"backbone\.stem\.weight has the shape none"):
+        CompactPolicy(policy.spec, {name: value for name, value in weights.items() if name != "backbone.stem.weight"})
+    with pytest.raises(UsageError, match="do not fit together"):
+        CompactPolicy(policy.spec, {name: value[..., None] for name, value in weights.items()})
 
 
 def test_the_greedy_action_needs_no_values(generator):

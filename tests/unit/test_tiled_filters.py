@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.actions import FILTERS
+from rlenhance.actions import FILTERS, PIXELRL_TOOLS
 from rlenhance.core.errors import UsageError
 from rlenhance.models import MODELS, GreedyEpisode
 from rlenhance.models.tiled import episode_radius, run_filters_tiled
+from rlenhance.ops.filters import find_tiled_filter
+from rlenhance.ops.filters_batched import PIXELRL_FILTERS
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.networks import stir
@@ -151,3 +153,10 @@ def test_photographs_of_one_pixel_and_in_sixteen_bits(tmp_path, generator):
                    (torch.rand(9, 11, 3, generator=generator).numpy() * 65535).astype(np.uint16)):
         result = enhancer(pixels)
         assert result.shape == pixels.shape and result.dtype == pixels.dtype
+
+
+def test_the_filters_of_pixelrl_are_the_tools_of_that_name():
+    """The table without torch has the same forms under the same names."""
+    assert tuple(PIXELRL_FILTERS) == PIXELRL_TOOLS
+    for name, form in PIXELRL_FILTERS.items():
+        assert form is (None if name == "nothing" else find_tiled_filter(FILTERS[name]))

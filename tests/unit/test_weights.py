@@ -62,11 +62,13 @@ def check_shipped(folder):
     models = weights.list_models(folder=folder)
     assert sum(model.default for model in models) == (1 if models else 0)
     listed = weights.read_sums(folder)
-    assert set(listed) == {f"{model.name}/{file}" for model in models for file in (weights.MODEL, weights.CONFIG)}
+    exports = {model.name: [path.name for path in model.folder.glob("*.onnx")] for model in models}
+    assert set(listed) == {f"{model.name}/{file}" for model in models
+                           for file in (weights.MODEL, weights.CONFIG, *exports[model.name])}
     for model in models:
         assert weights.NAME.fullmatch(model.name)
         assert sorted(path.name for path in model.folder.iterdir()) == sorted(
-            (weights.MODEL, weights.CONFIG, weights.CARD))
+            (weights.MODEL, weights.CONFIG, weights.CARD, *exports[model.name]))
         assert model.size <= weights.LARGEST
         assert weights.read_card(model.folder / weights.CARD) == model.about
         weights.verify(model.folder)

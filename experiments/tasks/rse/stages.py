@@ -193,6 +193,7 @@ class Stages:
             spec: Any = learner.network
             stage = Run.open(folder)[0] if (folder / "config.json").is_file() else \
                 Run.create(folder, {"part of": str(self.run.path)}, {"data": {}, "model": spec.spec})
+            stage.use_loggers(self.train.logger, {"part of": str(self.run.path)})
             sampler = self._sampler.with_seed(seed)
             fitted = fit(learner, lambda step: sampler.batch(step, count), evaluator, stage, budget,
                          show=self.train.progress)

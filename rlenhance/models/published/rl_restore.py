@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import check_image
+from rlenhance.engine.small_tools import RL_RESTORE
 from rlenhance.models.base import MODELS
 from rlenhance.models.tool_gains import ToolPlanner
 
-#: Names of the tools in the published order; 1 of each kind is for the weakest damage, 4 for the strongest.
-RL_RESTORE = tuple(f"rl-{kind}-{degree}" for kind in ("deblur", "denoise", "deblock") for degree in range(1, 5))
 #: Side in pixels of the patches that the policy takes.
 PATCH = 63
 _MOST_PATCHES = 8  # along a side of a larger picture

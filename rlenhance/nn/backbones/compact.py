@@ -40,10 +40,15 @@ class Compact(Backbone):
         count, channels, height, width = padded.shape
         cells = padded.reshape(count, channels, height // side, side, width // side, side)
         # the order of F.pixel_unshuffle, in half its time
-        features = self.stem(cells.permute(0, 1, 3, 5, 2, 4).reshape(count, -1, height // side, width // side))
+        return self.on_cells(cells.permute(0, 1, 3, 5, 2, 4).reshape(count, -1, height // side, width // side),
+                             context), state
+
+    def on_cells(self, cells: Tensor, context: Tensor | None = None) -> Tensor:
+        """The same with stride x stride pixels as channels: (N, channels stride^2, h, w) -> (N, width, h, w)."""
+        features: Tensor = self.stem(cells)
         for block, film in zip(self.blocks, self.films, strict=True):
             features = features + F.relu(film(_convolved(block, features), context))
-        return features, state
+        return features
 
 
 def _convolved(block: nn.Module, features: Tensor) -> Tensor:

@@ -36,5 +36,9 @@ class NoiseUNet(nn.Module):
         """The predicted noise over its standard deviation: (N, C, H, W) and (N, 1, H, W) -> (N, outputs, H, W); both
         sides are multiples of 2^levels."""
         together = torch.cat([F.pixel_unshuffle(image, 2), F.pixel_unshuffle(noise, 2)], dim=1)
-        features = self.stem(together.contiguous(memory_format=torch.channels_last))
-        return F.pixel_shuffle(self.head(unet_forward(self, features, self.encoder[-1])), 2)
+        return F.pixel_shuffle(self.on_cells(together.contiguous(memory_format=torch.channels_last)), 2)
+
+    def on_cells(self, cells: Tensor) -> Tensor:
+        """The same with 2 x 2 pixels as channels: (N, 4 C + 4, h, w) -> (N, 4 outputs, h, w)."""
+        features: Tensor = self.head(unet_forward(self, self.stem(cells), self.encoder[-1]))
+        return features

@@ -58,7 +58,7 @@ class RunsTab:
         sheets = list(run.samples)
         first = max(sheets, key=lambda name: len(run.samples[name])) if sheets else None
         step, picture = self._open_samples(run, first)
-        return (f"<h3>The watch for collapse</h3>{warnings}{notes([asked], 'line') if asked else ''}",
+        return (f"<h3>The watch for collapse</h3>{warnings}{notes([*([asked] if asked else []), *run.facts], 'line')}",
                 self._drawn(run, []),
                 gr.update(choices=sorted(run.curves), value=[], visible=bool(run.curves)),
                 gr.update(choices=sheets, value=first, visible=bool(sheets)), step, picture)

@@ -9,54 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-    features,
-)
+from PIL import Image, JpegImagePlugin, features
 
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.io import exif, jpeg, png, tiff
-from rlenhance.io.containers import Container, container_by_extension, sniff
+from rlenhance.io.containers import CONTAINERS, Container, container_by_extension, sniff
 from rlenhance.io.heif import read_heif
 from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
 from rlenhance.io.photo import Encoding, Metadata, Photo
 from rlenhance.io.profiles import WideGamut, open_profile, spread, to_srgb
 from rlenhance.io.raw import read_raw
 
-
-class _Tiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF of any size; Pillow's own limit of pixels is global to the process."""
-
-    def load_prepare(self) -> None:
-        if self._im is None:
-            self.im = Image.core.new(self.mode, self._tile_size)
-        ImageFile.ImageFile.load_prepare(self)
-
-
-class _Avif(AvifImagePlugin.AvifImageFile):
-    """An AVIF whose EXIF is not interpreted: a small block may claim gigabytes."""
-
-    def _open(self) -> None:
-        decoder = AvifImagePlugin._avif.AvifDecoder
-        self._decoder = decoder(self.fp.read(), "auto", AvifImagePlugin._get_default_max_threads())  # type: ignore
-        self._size, self.n_frames, self._mode, *blocks, turn, packet = self._decoder.get_info()
-        self.is_animated = self.n_frames > 1
-        self.info.update({"icc_profile": blocks[0], "exif": blocks[1], "turn": turn, "xmp": packet})
-        self.seek(0)
-
-
-# Not with Image.open, whose limit of pixels is global to the process.
-_OPEN: dict[str, Any] = {
-    "JPEG": JpegImagePlugin.jpeg_factory, "PNG": PngImagePlugin.PngImageFile, "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile, "AVIF": _Avif,
-}
 _BAND = 1 << 22  # pixels that are converted at a time
 # Bytes of pixels, of one bit each for JPEG and BMP, that a byte of a file can stand for: Deflate gives 1032; a block of
 # 64 pixels takes a bit; a run of 255 takes two bytes.
@@ -123,16 +86,28 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
 def _by_pillow(data: bytes, name: str, kind: Container,
                megapixels: float) -> tuple[np.ndarray, Encoding, Mapping[Any, Any]]:
     """Pixels, encoding and Pillow's `info`, without the memory of Pillow's image."""
-    with _OPEN[kind.name](io.BytesIO(data)) as image:
+    with _opened(kind, data) as image:
         check_size(name, image.width, image.height, megapixels)
         _check_frames(image, name)
-        depth, options = _depth(image, data), _options(image, data)
+        depth, options = _depth(kind, data), _options(kind, image, data)
         bits = data[24] * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[data[25]] if kind.name == "PNG" else 1
         ratio = _RATIOS.get(kind.name, float("inf"))
         if image.width * image.height * bits > 8 * ratio * len(data) + (1 << 20):
             raise ValueError(f"its {len(data)} bytes cannot hold {image.width}x{image.height} pixels")
-        pixels, mode = _read_8bit(image, name) if depth == 8 else (_read_deep(data, kind, depth), "")
+        if kind.name == "JPEG" and image.mode in ("RGB", "L"):
+            pixels, mode = _read_jpeg(data, image), image.mode
+        else:
+            pixels, mode = _read_8bit(image, name) if depth == 8 else (_read_deep(data, kind, depth), "")
         return pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), image.info
+
+
+def _opened(kind: Container, data: bytes) -> Image.Image:
+    """Not with Image.open, whose limit of pixels is global to the process."""
+    if kind.name == "JPEG":
+        return JpegImagePlugin.jpeg_factory(io.BytesIO(data))
+    from rlenhance.io.openers import OPEN  # here: most photographs are JPEGs, which need not wait for other plugins
+
+    return OPEN[kind.name](io.BytesIO(data))
 
 
 def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
@@ -151,7 +126,7 @@ def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
     data = tiff.pixels_alone(data)
     if head.bits == 16:
         return _photo(tiff.read_16bit(data, name, head), Encoding("TIFF", 16, "", options), metadata, turn, name)
-    with _Tiff(io.BytesIO(data)) as image:
+    with _opened(CONTAINERS["TIFF"], data) as image:
         if sorted(image.size) != sorted((head.width, head.height)):
             raise ValueError("readers differ in its size")
         pixels, mode = _read_8bit(image, name)
@@ -175,24 +150,36 @@ def _check_frames(image: Image.Image, name: str) -> None:
         raise UsageError(f"{name}: holds {frames} frames; save one frame as a picture of its own")
 
 
-def _depth(image: Image.Image, data: bytes) -> int:
+def _depth(kind: Container, data: bytes) -> int:
     """Bits per channel in the file; Pillow reduces 16 to 8 silently."""
-    if isinstance(image, PngImagePlugin.PngImageFile):
+    if kind.name == "PNG":
         return max(8, data[24])
-    if isinstance(image, AvifImagePlugin.AvifImageFile):
+    if kind.name == "AVIF":
         at = data.find(b"av1C", 0, 4096)  # AV1 in ISO media, 2.3.3: the third byte has high_bitdepth and twelve_bit
         flags = data[at + 6] if at > 0 else 0
         return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
     return 8
 
 
-def _options(image: Image.Image, data: bytes) -> Mapping[str, Any]:
+def _options(kind: Container, image: Image.Image, data: bytes) -> Mapping[str, Any]:
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         return {"qtables": dict(image.quantization), "subsampling": JpegImagePlugin.get_sampling(image),
                 "progressive": bool(image.info.get("progressive"))}
-    if isinstance(image, WebPImagePlugin.WebPImageFile):
+    if kind.name == "WEBP":
         return {"lossless": b"VP8L" in data[:64] or data.find(b"VP8L", 0, 1 << 20) > 0}
     return {}
+
+
+def _read_jpeg(data: bytes, image: Image.Image) -> np.ndarray:
+    """(H, W, channels) uint8 of a JPEG, in half of the time and of the memory of Pillow's image."""
+    import imagecodecs
+
+    if not jpeg.is_complete(data):
+        raise ValueError("its end is missing")
+    pixels: np.ndarray = imagecodecs.jpeg8_decode(data)
+    if pixels.shape[:2] != (image.height, image.width):
+        raise ValueError("readers differ in its size")
+    return pixels.reshape(image.height, image.width, -1)
 
 
 def _read_8bit(image: Image.Image, name: str) -> tuple[np.ndarray, str]:

@@ -1,4 +1,4 @@
-/* All steps of an episode on the pixels of a row while they are in the cache: what `rlenhance.actions.render` calls.
+/* All steps of an episode on the pixels of a row while they are in the cache: what `rlenhance.engine.render` calls.
  *
  * The formulas are those of `apply_parameters` of the action sets; tests hold them to these.
  */
@@ -22,7 +22,7 @@
 #define INLINE static inline
 #endif
 
-#define SEGMENT 512 /* pixels that are bent at once; `rlenhance.actions.render` never asks for more */
+#define SEGMENT 512 /* pixels that are bent at once; `rlenhance.engine.render` never asks for more */
 #define LANES 16    /* work is done in whole multiples: what is left over would be rounded by other instructions */
 #define PADDED(count) (((count) + LANES - 1) / LANES * LANES)
 

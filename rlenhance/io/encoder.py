@@ -15,7 +15,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import exif, png, tiff
 from rlenhance.io.containers import Container, container_of
 from rlenhance.io.heif import write_heif
-from rlenhance.io.limits import note
+from rlenhance.io.jpeg_strips import STRIP, encode_strips
+from rlenhance.io.limits import check_quality, note
 from rlenhance.io.photo import Metadata, Photo
 
 #: Default quality of lossy formats, where the source has another format.
@@ -57,17 +58,6 @@ def encode(photo: Photo, kind: str, *, quality: int | None = None, strip: bool =
     if mode == "P":
         return _palette(array, photo, container, metadata)
     return _save(array, photo, container, metadata, quality)
-
-
-def check_quality(quality: int | None) -> int | None:
-    """Return a quality from 1 to 100, or None.
-
-    Raises:
-        UsageError: below 1 or above 100.
-    """
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality must lie between 1 and 100; got {quality}")
-    return quality
 
 
 def _supported_metadata(photo: Photo, container: Container) -> Metadata:
@@ -141,9 +131,17 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
         return file.getvalue()
     if array.dtype == np.uint16:
         return _deep_png(array, metadata)
-    image = Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
     choices = _pillow_options(container, options, quality, array.shape[2] in (2, 4))
-    return _by_pillow(image, container, metadata, choices)
+    if container.name == "JPEG" and not choices["progressive"] and array.shape[0] * array.shape[1] > 2 * STRIP:
+        def encode_rows(rows: np.ndarray, units: int) -> bytes:
+            return _by_pillow(_image(rows), container, metadata, {**choices, "restart_marker_blocks": units})
+
+        return encode_strips(array, choices["subsampling"], encode_rows)
+    return _by_pillow(_image(array), container, metadata, choices)
+
+
+def _image(array: np.ndarray) -> Image.Image:
+    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
 
 
 def _by_pillow(image: Image.Image, container: Container, metadata: Metadata, choices: dict[str, Any]) -> bytes:

@@ -1,0 +1,52 @@
+"""Write the exports of the shipped models anew, and their checksums: `python -m experiments.scripts.export_shipped`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.core.cli import run_cli
+from rlenhance.hub import shipped
+from rlenhance.hub.export import export_checkpoint
+from rlenhance.io.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write the graphs that run without torch beside the weights of shipped models."""
+
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Of the models (default: all)."""
+    folder: Path = shipped.FOLDER
+    """Of the shipped models."""
+
+
+def main(arguments: Arguments) -> list[Path]:
+    """Write the exports and the sums; returns the files.
+
+    Raises:
+        UsageError: see `rlenhance.hub.export.export_checkpoint`.
+    """
+    names = arguments.names or [model.name for model in shipped.list_models(folder=arguments.folder)]
+    paths = [path for name in names for path in export_checkpoint(arguments.folder / name)]
+    write_sums(arguments.folder)
+    for path in paths:
+        print(f"{path}: {path.stat().st_size:,} bytes")
+    return paths
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of all shipped models: weights, config and exports."""
+    sums = {f"{path.parent.name}/{path.name}": shipped.sha256(path)
+            for name in (shipped.MODEL, shipped.CONFIG, "*.onnx") for path in folder.glob(f"*/{name}")
+            if shipped.NAME.fullmatch(path.parent.name)}
+    lines = "".join(f"{digits}  {key}\n" for key, digits in sorted(sums.items()))
+    write_atomically(folder / shipped.SUMS, lines.encode())
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main, Arguments))

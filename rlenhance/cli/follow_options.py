@@ -1,0 +1,192 @@
+"""`--ledger`, `--on ray`, and addresses of stores: runs that are followed photograph by photograph."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlenhance.cli.reports import Reporter, Summary
+from rlenhance.core.errors import UsageError, printable
+from rlenhance.core.installation import install_line
+
+if TYPE_CHECKING:
+    from rlenhance.cluster.ledger import Ledger
+    from rlenhance.cluster.work import Work
+    from rlenhance.io import BatchPlan
+
+#: Options that change no result: where it goes, and how the run goes on.
+_NO_RESULT = {"photos", "output", "recursive", "name", "overwrite", "skip_existing", "dry_run", "workers", "json",
+              "quiet", "shard", "on", "address", "ledger", "failures", "max_failure_rate", "parser", "max_megapixels",
+              "decode_timeout", "save_recipe", "explain", "cube", "edit", "no_backup"}
+#: Options that look at photographs themselves, or at all of them, in this process.
+_HERE = {"--match-series": "match_series", "--shared-decision": "shared_decision", "--explain": "explain",
+         "--cube": "cube", "--save-recipe": "save_recipe"}
+
+
+def add_follow_options(parser: argparse.ArgumentParser) -> None:
+    """The options."""
+    many = parser.add_argument_group("very many photographs")
+    many.add_argument("--shard", metavar="I/N", help="of N runs of this command, the one numbered I, from 0: it takes "
+                      "the photographs whose hashed paths fall to it (job arrays, several machines)")
+    many.add_argument("--ledger", type=Path, metavar="FILE.jsonl",
+                      help="write a line for each photograph that is done, with hashes; the same command goes on where "
+                           "it stopped, and does again what changed")
+    many.add_argument("--max-failure-rate", type=float, metavar="SHARE",
+                      help="stop when more than this share fails, from the 100th photograph on; below it the exit "
+                           "status is 0 (default: go on, and exit with 2 where one failed)")
+    many.add_argument("--failures", type=Path, metavar="FILE.parquet",
+                      help="write the failures as a table (extra cluster; default with --on ray: beside the ledger)")
+    many.add_argument("--on", choices=("ray",), help="work in the processes of a Ray cluster, or of this machine; "
+                                                     "--workers is their number (extra cluster)")
+    many.add_argument("--address", metavar="HOST:PORT|auto", help="of the Ray cluster (default: RAY_ADDRESS, or "
+                                                                  "processes of this machine)")
+
+
+def is_followed(arguments: argparse.Namespace) -> bool:
+    """Whether a run is followed by a ledger, on Ray, or over addresses; its options are checked first."""
+    from rlenhance.cluster.places import is_remote
+
+    if arguments.output is not None:
+        arguments.output = arguments.output.removeprefix("file://")
+    rate = arguments.max_failure_rate
+    if rate is not None and not 0 <= rate <= 1:
+        raise UsageError(f"--max-failure-rate is a share from 0 to 1, as in 0.01; got {rate:g}")
+    if arguments.address is not None and arguments.on is None:
+        raise UsageError("--address is that of a Ray cluster; add --on ray")
+    remote = any(map(is_remote, (*arguments.photos, arguments.output or "")))
+    asked = {"--on": arguments.on, "--ledger": arguments.ledger, "--failures": arguments.failures}
+    given = [flag for flag, value in asked.items() if value is not None] + ["an address"] * remote
+    if not given:
+        return False
+    for flag, name in _HERE.items():
+        if getattr(arguments, name, None) not in (None, False):
+            raise UsageError(f"{given[0]} and {flag}: photographs are worked on one by one, elsewhere or later, and "
+                             f"{flag} looks at them here and now; leave one out")
+    if "-" in (str(arguments.output), *map(str, arguments.photos)):
+        raise UsageError(f"{given[0]}: standard input and output have no place that is found again; name files")
+    for module, flag in (("ray", "--on ray"), ("pyarrow", "--failures")):
+        wanted = arguments.on if module == "ray" else _failures(arguments)
+        if wanted and importlib.util.find_spec(module) is None:
+            raise UsageError(f"{flag} needs {module}; install it with {install_line('cluster')}")
+    ledger_place(arguments)
+    return True
+
+
+def ledger_place(arguments: argparse.Namespace) -> Path | None:
+    """The file of the ledger; with --on ray there is one in any case."""
+    from rlenhance.cluster.places import is_remote
+
+    if arguments.ledger is not None or arguments.on is None:
+        place: Path | None = arguments.ledger
+        return place
+    if arguments.output is None or is_remote(arguments.output):
+        raise UsageError("--on ray keeps a ledger of what is done in the folder of results; name one (-o), or a local "
+                         "file (--ledger)")
+    shard = "" if arguments.shard is None else f"-{arguments.shard.replace('/', '-of-')}"
+    return Path(arguments.output) / f"rlenhance-ledger{shard}.jsonl"
+
+
+def _failures(arguments: argparse.Namespace) -> Path | None:
+    """The file of the failures."""
+    if arguments.failures is not None or arguments.on is None:
+        place: Path | None = arguments.failures
+        return place
+    ledger = ledger_place(arguments)
+    return ledger and ledger.with_name(f"{ledger.stem.replace('ledger', 'failures')}.parquet" if (
+        "ledger" in ledger.stem) else f"{ledger.stem}-failures.parquet")
+
+
+class Tolerated(Summary):
+    """The numbers of a run in which no more failed than may."""
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 0
+
+
+def run_followed(plan: BatchPlan, work: Work, arguments: argparse.Namespace) -> Summary:
+    """Carry a plan out with a ledger, in this process or on Ray, and report it."""
+    from rlenhance.cluster.follow import check_failures, follow, tasks_left, write_failures
+    from rlenhance.cluster.ledger import Ledger
+
+    failed: list[Mapping[str, Any]] = []
+    place, report = ledger_place(arguments), _failures(arguments)
+    with nullcontext() if place is None else Ledger(
+            place, made_by(arguments, work.process), anew=arguments.overwrite) as ledger:
+        tasks = tasks_left(plan, {} if ledger is None else ledger.finished, skip_existing=arguments.skip_existing)
+        kept = len(plan.jobs) + len(plan.skipped) - len(tasks)
+        _note_ledger(ledger, kept, arguments)
+        with Reporter(len(tasks), sys.stdout, arguments.json, arguments.quiet,
+                      goes_on="" if ledger is not None else "with --skip-existing ") as reporter:
+            reporter.summary.skipped = kept
+            try:
+                with closing(follow(tasks, _executor(work, arguments), ledger, failed.append)) as outcomes:
+                    for outcome in outcomes if tasks else ():
+                        reporter.report(outcome)
+                        check_failures(len(failed), reporter.summary.written + len(failed), arguments.max_failure_rate)
+            finally:
+                if report is not None:
+                    write_failures(report, failed)
+        check_failures(len(failed), len(tasks), arguments.max_failure_rate, ended=True)
+    if failed and report is not None and not arguments.quiet:
+        print(f"failures -> {printable(report)}", file=sys.stderr)
+    return reporter.summary if arguments.max_failure_rate is None else Tolerated(**asdict(reporter.summary))
+
+
+def _note_ledger(ledger: Ledger | None, kept: int, arguments: argparse.Namespace) -> None:
+    if ledger is None or arguments.quiet:
+        return
+    if ledger.damaged:
+        print(f"note: {printable(ledger.path)}: {ledger.damaged} lines were cut or damaged, as by a kill; their "
+              f"photographs are done again", file=sys.stderr)
+    if kept:
+        print(f"note: {kept} photographs are done already ({printable(ledger.path)})", file=sys.stderr)
+
+
+def _executor(work: Work, arguments: argparse.Namespace) -> Callable[[Sequence[Any]], Iterator[Mapping[str, Any]]]:
+    if arguments.on is None:
+        return work.carry_out
+    from rlenhance.cluster.on_ray import RayPool
+
+    gpus = 1.0 if str(arguments.device).startswith("cuda") else 0.0
+    return RayPool(replace(work, in_flight=2), arguments.address, arguments.workers, gpus, arguments.plugin)
+
+
+def made_by(arguments: argparse.Namespace, process: Any) -> dict[str, str]:
+    """What makes the results: the command, its options with the contents of their files, the version, the weights."""
+    from rlenhance.cluster.ledger import installation
+    from rlenhance.hub import shipped
+    from rlenhance.hub.info import find_checkpoint
+
+    found = {"command": arguments.command, **installation(),
+             "weights": getattr(getattr(process, "__self__", None), "sha256", "")}
+    for name, value in sorted(vars(arguments).items()):
+        if name in _NO_RESULT or name in found or value in (None, False, []):
+            continue
+        text = _content(value)
+        if name in ("model", "denoiser"):
+            with suppress(UsageError, OSError):  # what it is instead is refused, or read, by the pipeline
+                text += f" sha256 {shipped.weights_digest(find_checkpoint(shipped.locate(value)))}"
+        found[f"--{name.replace('_', '-')}"] = text
+    return found
+
+
+def _content(value: Any) -> str:
+    """An option's value; of files the contents."""
+    from rlenhance.cluster.places import sha256_of, stamp_of
+
+    if isinstance(value, list | tuple):
+        return " ".join(map(_content, value))
+    path = Path(str(value))
+    if path.is_file():
+        return f"{value} sha256 {sha256_of(path)}"
+    if isinstance(value, Path) and path.is_dir():
+        return f"{value} " + " ".join(f"{each.name} {stamp_of(each)}" for each in sorted(path.iterdir()))
+    return str(value)

@@ -1,0 +1,185 @@
+"""Pictures as NumPy arrays: photographs (H, W, 3), uint8, uint16 or float, and planes (N, C, H, W), float32 in [0, 1].
+
+`rlenhance.core.image` has the same convention for tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import cv2
+import numpy as np
+
+from rlenhance.core.errors import UsageError
+
+
+def check_picture(picture: np.ndarray) -> None:
+    """Refuse what is not an array (H, W, 3), with a UsageError."""
+    if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
+        raise UsageError(f"a picture must be an array (H, W, 3); got {getattr(picture, 'shape', type(picture))}")
+
+
+def check_planes(planes: np.ndarray, *, margin: float = 0.0, channels: Sequence[int] = (3,)) -> np.ndarray:
+    """The planes, if they follow the convention.
+
+    Args:
+        planes: (N, C, H, W) float in [0, 1].
+        margin: how far values may lie outside [0, 1], as noise that was not clipped does.
+        channels: allowed values of C.
+
+    Raises:
+        UsageError: another rank, number of channels or dtype, size zero, or values outside [0, 1], or not finite.
+    """
+    if not isinstance(planes, np.ndarray) or planes.ndim != 4 or planes.shape[1] not in channels or \
+            not np.issubdtype(planes.dtype, np.floating):
+        seen = f"{tuple(planes.shape)} {planes.dtype}" if hasattr(planes, "shape") else repr(planes)
+        raise UsageError(f"planes must be (N, {' or '.join(map(str, channels))}, H, W) float in [0, 1]; got {seen}: "
+                         f"use rlenhance.core.pixels.to_planes")
+    if 0 in planes.shape:
+        raise UsageError(f"the picture is empty: shape {tuple(planes.shape)}")
+    low, high = planes.min(), planes.max()
+    if not (low >= -margin - 1e-4 and high <= 1 + margin + 1e-4):
+        beyond = f" (noise may reach {margin:g} beyond)" if margin else ""
+        raise UsageError(f"image values must lie in [0, 1]{beyond}; got {low:.4g} to {high:.4g}")
+    return planes
+
+
+def to_planes(picture: np.ndarray) -> np.ndarray:
+    """A photograph (H, W, 3), uint8, uint16 or float in [0, 1], as planes (1, 3, H, W) float32.
+
+    Raises:
+        UsageError: another shape or dtype.
+
+    Example:
+        >>> float(to_planes(np.full((2, 2, 3), 255, np.uint8)).mean())
+        1.0
+    """
+    check_picture(picture)
+    if picture.dtype == np.uint8 or picture.dtype == np.uint16:
+        scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
+    elif np.issubdtype(picture.dtype, np.floating):
+        scaled = picture.astype(np.float32)
+    else:
+        raise UsageError(f"a picture must be uint8, uint16 or float in [0, 1]; got {picture.dtype}")
+    return np.ascontiguousarray(scaled.transpose(2, 0, 1))[None]
+
+
+def to_pixels(planes: np.ndarray, dtype: type = np.uint8) -> np.ndarray:
+    """Planes (1, 3, H, W) or (3, H, W), clipped to [0, 1], as a photograph (H, W, 3) of uint8, uint16 or float32.
+
+    Raises:
+        UsageError: a batch of several pictures.
+    """
+    if planes.ndim == 4:
+        if planes.shape[0] != 1:
+            raise UsageError(f"this takes one picture; got a batch of {planes.shape[0]}: index it first")
+        planes = planes[0]
+    picture = planes.clip(0, 1).astype(np.float32, copy=False).transpose(1, 2, 0)
+    if np.issubdtype(dtype, np.floating):
+        return np.ascontiguousarray(picture.astype(dtype))
+    return np.ascontiguousarray(np.rint(picture * np.float32(np.iinfo(dtype).max)).astype(dtype))
+
+
+def resize_planes(planes: np.ndarray, size: tuple[int, int] | int) -> np.ndarray:
+    """Area interpolation: (N, C, H, W) -> (N, C, *size); regions overlap where sizes do not divide.
+
+    Args:
+        planes: float32.
+        size: (height, width), or the side of a square, in pixels.
+    """
+    rows, columns = (size, size) if isinstance(size, int) else size
+    height, width = planes.shape[-2:]
+    if (height, width) == (rows, columns):
+        return planes
+    if height % rows == 0 and width % columns == 0:
+        cells = planes.reshape(*planes.shape[:2], rows, height // rows, columns, width // columns)
+        return np.asarray(cells.mean(axis=(3, 5), dtype=np.float32))
+    down, across = mean_matrix(height, rows), mean_matrix(width, columns)
+    if height > 4 * rows:  # each pixel is added once: many times faster than a product with the zeros of the matrix
+        parts = [planes[..., i * height // rows : -(-(i + 1) * height // rows), :] for i in range(rows)]
+        return np.asarray(np.stack([part.mean(axis=-2, dtype=np.float32) for part in parts], axis=-2) @ across.T)
+    return np.asarray(down @ planes.astype(np.float32, copy=False) @ across.T)
+
+
+@lru_cache(maxsize=32)
+def mean_matrix(inputs: int, outputs: int) -> np.ndarray:
+    """(outputs, inputs) float32: row i averages pixels floor(i inputs / outputs) to ceil((i + 1) inputs / outputs)."""
+    rows = np.zeros((outputs, inputs), np.float32)
+    for i in range(outputs):
+        first, last = i * inputs // outputs, -(-(i + 1) * inputs // outputs)
+        rows[i, first:last] = 1 / (last - first)
+    rows.flags.writeable = False
+    return rows
+
+
+def resized_planes(picture: np.ndarray, size: int) -> np.ndarray:
+    """`resize_planes(to_planes(picture), size)`, up to rounding, without the large planes: (1, 3, size, size) float32.
+
+    Args:
+        picture: (H, W, 3), uint8, uint16 or float in [0, 1].
+        size: side in pixels.
+
+    Raises:
+        UsageError: as `to_planes` and `check_planes`.
+    """
+    check_picture(picture)
+    if picture.dtype not in (np.uint8, np.uint16) or 0 in picture.shape or max(picture.shape) > 16_384:
+        return resize_planes(check_planes(to_planes(picture)), size)  # sums of up to 256 numbers of 16 bit are exact
+    height, width = picture.shape[:2]
+    rows = np.empty((size, width, 3), np.float32)
+    means = np.empty((size, size, 3), np.float32)
+    for i in range(size):
+        part = picture[i * height // size : -(-(i + 1) * height // size)]
+        rows[i] = cv2.reduce(part, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[0]
+    for i in range(size):
+        part = rows[:, i * width // size : -(-(i + 1) * width // size)]
+        means[:, i] = cv2.reduce(part, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[:, 0]
+    return to_planes(means / np.iinfo(picture.dtype).max)
+
+
+def pad_planes(planes: np.ndarray, multiple: int) -> np.ndarray:
+    """Pad (N, C, H, W) at the right and bottom by replication, until both sides are multiples of `multiple`."""
+    bottom, right = (-side % multiple for side in planes.shape[-2:])
+    return np.pad(planes, ((0, 0), (0, 0), (0, bottom), (0, right)), mode="edge") if bottom or right else planes
+
+
+def pixel_unshuffle(planes: np.ndarray, factor: int) -> np.ndarray:
+    """Cells of factor x factor pixels as channels, as torch orders them: (N, C, H, W) -> (N, C factor^2, h, w); both
+    sides are multiples of the factor."""
+    count, channels, height, width = planes.shape
+    cells = planes.reshape(count, channels, height // factor, factor, width // factor, factor)
+    return cells.transpose(0, 1, 3, 5, 2, 4).reshape(count, -1, height // factor, width // factor)
+
+
+def pixel_shuffle(cells: np.ndarray, factor: int) -> np.ndarray:
+    """What `pixel_unshuffle` did, undone: (N, C factor^2, h, w) -> (N, C, factor h, factor w)."""
+    count, channels, rows, columns = cells.shape
+    planes = cells.reshape(count, channels // factor**2, factor, factor, rows, columns)
+    return planes.transpose(0, 1, 4, 2, 5, 3).reshape(count, -1, factor * rows, factor * columns)
+
+
+def area_means(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Means over size[0] x size[1] regions, (H, W) or (H, W, C) -> (*size) or (*size, C) float32.
+
+    Regions overlap where sizes do not divide, as those of `resize_planes`; this is faster for large maps.
+    """
+    if maps.shape[0] % size[0] == 0 and maps.shape[1] % size[1] == 0:
+        return cv2.resize(maps.astype(np.float32, copy=False), (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    sums = cv2.integral(maps, sdepth=cv2.CV_64F)
+    spans = []
+    for side, count in zip(maps.shape, size, strict=False):
+        places = np.arange(count + 1)
+        spans.append((places[:-1] * side // count, -(-places[1:] * side // count)))
+    (top, bottom), (left, right) = spans
+    sums = sums[bottom] - sums[top]
+    sums = sums[:, right] - sums[:, left]
+    areas = (bottom - top)[:, None] * (right - left)
+    return np.asarray(sums / (areas if sums.ndim == 2 else areas[..., None]), np.float32)
+
+
+def enlarge_planes(planes: np.ndarray, scale: int) -> np.ndarray:
+    """Bicubic enlargement, as torch has it: (N, C, H, W) float32 -> (N, C, scale H, scale W), not clipped."""
+    size = planes.shape[3] * scale, planes.shape[2] * scale
+    large = [cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC) for plane in planes.reshape(-1, *planes.shape[2:])]
+    return np.stack(large).reshape(*planes.shape[:2], *size[::-1])

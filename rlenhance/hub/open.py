@@ -1,0 +1,73 @@
+"""Networks behind one interface of NumPy arrays: without torch where that serves, and with it elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
+from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
+from rlenhance.engine.completion import ResidualCompletion
+from rlenhance.engine.episode import CompactEpisode, CompactPolicy
+from rlenhance.engine.tool_gains import ToolGains
+from rlenhance.hub.info import CONFIG, find_checkpoint, read_config
+from rlenhance.hub.weight_files import one_line, read_weights
+
+
+def open_network(folder: Path | str, device: str = "cpu") -> Any:
+    """The network of a checkpoint for NumPy arrays.
+
+    On a CPU it is computed without torch where the engine knows it: `rlenhance.engine`. Networks that it does not know
+    (of a run of your own that was not exported, of a plugin), and other devices, are computed by torch: see
+    `rlenhance.hub.torch_network.TorchNetwork`, which has the same interface.
+
+    Args:
+        folder: see `find_checkpoint`.
+        device: its name.
+
+    Raises:
+        UsageError: there is no checkpoint, or it is damaged; or torch is needed and missing.
+    """
+    folder = find_checkpoint(folder)
+    if device == "cpu" and (network := _engine_network(folder)) is not None:
+        return network
+    try:
+        from rlenhance.hub.torch_network import TorchNetwork
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        why = f"the device {device}" if device != "cpu" else "this model, which has no export for use without it,"
+        raise UsageError(f"{folder}: torch is not installed, and {why} needs it: {install_line('train')}") from error
+    return TorchNetwork.load(folder, device)
+
+
+def _engine_network(folder: Path) -> Any:
+    """The network as the engine computes it; None where it does not."""
+    config = read_config(folder)
+    spec = config.get("model")
+    if config["format"] == 1 or config.get("plugins") or not isinstance(spec, Mapping):
+        return None
+    try:
+        opener = _opener(spec)
+        return networks.load(folder, config, read_weights(folder)) if opener is None else \
+            opener(spec, read_weights(folder))
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        try:
+            import torch  # noqa: F401 - which says more exactly what is wrong
+        except ImportError:
+            raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error)})") from error
+        return None
+
+
+def _opener(spec: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Any] | None:
+    if spec.get("name") == "tool_gains":
+        return ToolGains
+    if spec.get("name") == "prior":
+        return ResidualCompletion
+    if CompactPolicy.supports(spec):
+        return lambda spec, weights: CompactEpisode(CompactPolicy(spec, weights))
+    return None
