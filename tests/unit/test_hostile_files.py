@@ -102,7 +102,7 @@ MANY = {
 
 @pytest.mark.parametrize("make", MANY.values(), ids=MANY)
 def test_metadata_is_read_in_linear_time(make):
-    """Eight times as much takes less than 24 times as long, where quadratic time is 64 times: a margin for a busy machine."""
+    """Eight times as much takes less than 24 times as long; quadratic time would be 64 times."""
     few, many = _times(make, 2000)
     assert many < 24 * few + 0.05
 
