@@ -17,6 +17,7 @@ from rlenhance.cli.series_options import settle_reference
 from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
+from rlenhance.core.installation import TRAINING, install_line
 
 #: The commands; the module of each has `add(commands)` and `run(arguments) -> status`.
 COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "read", "watch", "learn", "variants", "taste",
@@ -84,6 +85,10 @@ def _run(words: Sequence[str]) -> int:
             return status
     except UsageError as error:
         print(f"error: {as_typed(name_flags(str(error)), words)}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name not in TRAINING:
+            raise
+        print(f"error: this needs {error.name}, of the extra train: {install_line('train')}", file=sys.stderr)
     except BrokenPipeError:
         return 141
     except OSError as error:

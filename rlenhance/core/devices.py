@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.installation import install_line
 
 #: Devices by preference; "auto" takes the first that is available.
 DEVICES = ("cuda", "mps", "cpu")
@@ -41,6 +43,8 @@ def resolve_device(name: Any) -> str:
     if kind == AUTO:
         return usable[0]
     if kind not in usable:
+        if find_spec("torch") is None:
+            raise UsageError(f"device {name}: this needs torch, of the extra train: {install_line('train')}")
         raise UsageError(f"device {name}: not available here; there is {', '.join(usable)}, and {AUTO} takes the best")
     if kind == "cuda" and index:
         import torch

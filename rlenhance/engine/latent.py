@@ -73,15 +73,8 @@ class LatentEpisode(Network):
                          for image in planes.astype(np.float32, copy=False)])
 
     def noise_preference(self, level: float) -> dict[str, float]:
-        """The named noise, in 255ths, for a call.
-
-        Raises:
-            UsageError: it is below 1.
-        """
-        if level < 1:
-            raise UsageError(f"noise must lie between 1 and 75 (in 255ths) for a policy over latent codes; "
-                             f"got {level:g}")
-        return {"noise": level}
+        """See `named_noise`."""
+        return named_noise(level)
 
     def _run(self, start: np.ndarray, noise: float | None, episodes: int) -> np.ndarray:
         size = start.shape[1:]
@@ -219,3 +212,14 @@ class _CompactPolicy:
             features = features + np.maximum(block(features) * (1 + scale) + shift, 0)
         found = np.tanh(self.head(resize_planes(features[None], grid)[0])[: self.outputs])
         return np.ascontiguousarray(found.reshape(self.outputs, -1).T)
+
+
+def named_noise(level: float) -> dict[str, float]:
+    """The preference of a policy over latent codes for noise of a standard deviation, in 255ths.
+
+    Raises:
+        UsageError: it is below 1.
+    """
+    if level < 1:
+        raise UsageError(f"noise must lie between 1 and 75 (in 255ths) for a policy over latent codes; got {level:g}")
+    return {"noise": level}

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from rlenhance.actions import ArrayFormula, PointwiseActions
-from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import to_planes
 from rlenhance.core.types import ArrayAction
+from rlenhance.engine.latent import named_noise
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.models import (
     BaseFilterPolicy,
@@ -172,15 +172,8 @@ class TorchLatentEpisode(TorchNetwork):
     iterates = True
 
     def noise_preference(self, level: float) -> dict[str, float]:
-        """The named noise, in 255ths, for a call.
-
-        Raises:
-            UsageError: it is below 1.
-        """
-        if level < 1:
-            raise UsageError(f"noise must lie between 1 and 75 (in 255ths) for a policy over latent codes; "
-                             f"got {level:g}")
-        return {"noise": level}
+        """See `named_noise`."""
+        return named_noise(level)
 
     def __call__(self, planes: np.ndarray, mask: np.ndarray | None = None,
                  preference: Mapping[str, float | None] | None = None, iterations: int = 0) -> np.ndarray:

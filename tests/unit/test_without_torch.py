@@ -37,6 +37,12 @@ COMMANDS = {
     "taste": "taste night.png day.png -o taste.json --simulate --picks 2 --no-open --size 64",
     "training": "",
 }
+REFUSED = {  # what torch alone does -> how its refusal begins
+    "denoise, explained": ("denoise grey.png -o explained.png -m filters-grey --explain drawn.png",
+                           "error: this needs torch, of the extra train: pip"),
+    "enhance on a GPU": ("enhance night.png -o gpu.png --device cuda",
+                         "error: device cuda: this needs torch, of the extra train: pip"),
+}
 CHILD = f"""
 import contextlib, io, json, sys, traceback
 class Without:  # as if they were not installed
@@ -71,7 +77,8 @@ def answers(tmp_path_factory):
     hole[10:20, 20:30] = 255
     write(hole, place / "mask.png")
     words = {name: line for name, line in COMMANDS.items() if line}
-    words = {"learn": words.pop("learn"), **words}  # the look that others take
+    words = {"learn": words.pop("learn"), **words,  # the look that others take
+             **{name: line for name, (line, _) in REFUSED.items()}}
     child = subprocess.run([sys.executable, "-c", CHILD, json.dumps(words)], cwd=place, capture_output=True, text=True,
                            env={**os.environ, "PYTHONPATH": str(ROOT)})
     found = {name: rest for name, *rest in map(json.loads, child.stdout.splitlines())}
@@ -87,6 +94,14 @@ def test_a_command_needs_no_library_of_the_trainings(answers, name):
     """It works, and imports none; a training names the extra that it needs."""
     status, errors, imported = answers[name]
     assert status == 0, f"{status}\n{errors}"
+    assert not imported
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_needs_torch_says_how_to_install_it(answers, name):
+    """In one line, and nothing is written."""
+    status, errors, imported = answers[name]
+    assert status == 2 and errors.startswith(REFUSED[name][1]) and errors.count("\n") == 1, errors
     assert not imported
 
 
