@@ -15,7 +15,7 @@ from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.engine import graph as graphs
 from rlenhance.engine import networks
-from rlenhance.engine.graph import Graph, StaleExport, available_backends
+from rlenhance.engine.graph import Graph, StaleExport, adds_bytes_exactly, available_backends
 from rlenhance.hub import shipped
 from rlenhance.hub.checkpoint import create_network, load_model, load_network, save_checkpoint
 from rlenhance.hub.export import EXPORTS, export_checkpoint, parts_of
@@ -211,12 +211,16 @@ def test_a_run_is_exported_for_use_without_torch(copy, capsys):
 @pytest.mark.skipif("onnxruntime" not in available_backends(), reason="OpenCV computes in 32 bits")
 @pytest.mark.parametrize("path", sorted(shipped.FOLDER.glob("*/model.int8.onnx")), ids=lambda path: path.parent.name)
 def test_eight_bits_change_little_and_are_for_these_weights_alone(path, tmp_path):
-    """On a noisy ramp the results of denoisers and enlargers lie 40 dB or more beside those of 32 bits."""
+    """On a noisy ramp the results of denoisers and enlargers lie 40 dB or more beside those of 32 bits.
+
+    A processor that may saturate computes in 32 bits.
+    """
     folder = shutil.copytree(path.parent, tmp_path / "model")
     small, whole = load(folder), load(folder, quantized=False)
     if not hasattr(small, "denoise") and not hasattr(small, "restore_unclamped"):
         pytest.skip("a policy: tests/unit/test_exported_policies.py")
-    assert (small.graphs["model"].path.name, whole.graphs["model"].path.name) == ("model.int8.onnx", "model.onnx")
+    assert small.graphs["model"].path.name == ("model.int8.onnx" if adds_bytes_exactly() else "model.onnx")
+    assert whole.graphs["model"].path.name == "model.onnx"
     ramp = np.broadcast_to(np.linspace(0.1, 0.9, 64, dtype=np.float32), (1, small.channels, 64, 64))
     image = ramp + 0.1 * (noisy(*ramp.shape) - 0.5)
     found, wanted = (each.denoise(image, 0.03) if hasattr(each, "denoise") else each(image) for each in (small, whole))
