@@ -27,6 +27,9 @@ from rlenhance.ops.plane_statistics import (
 )
 
 _HIDDEN = 32  # units of the head of the global agent
+_ARGUMENTS = {"name", "actions", "backbone", "horizon", "decision_size", "preferences", "auto", "uses_mask",
+              "initial_strength", "std_mode", "sees_initial_image", "log_bins"}
+_BACKBONE = {"channels", "context", "width", "stride", "dilations"}
 _AUTO = {"exposure_level": auto_exposure, "noise": lambda planes: 255 * noise_deviation(planes)}
 
 
@@ -68,7 +71,8 @@ class CompactPolicy:
         actions, backbone = dict(spec.get("actions") or {}), dict(spec.get("backbone") or {})
         name, kind = actions.pop("name", None), backbone.pop("name", None)
         if spec.get("name") != "pixel_policy" or name not in EDITS or not EDITS[name].supports(actions) \
-                or kind != "compact" or spec.get("uses_mask") or spec.get("sees_initial_image") \
+                or kind != "compact" or not set(spec) <= _ARGUMENTS or not set(backbone) <= _BACKBONE \
+                or spec.get("uses_mask") or spec.get("sees_initial_image") \
                 or spec.get("std_mode", "scheduled") != "scheduled" or not spec.get("decision_size", 64):
             return False
         edits, size, stride = EDITS[name](actions), spec.get("decision_size", 64), backbone.get("stride", 8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import secrets
@@ -26,7 +25,15 @@ from rlenhance.hub import migrate
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, read_config
 from rlenhance.hub.shipped import locate
 from rlenhance.hub.spec import WithinWeights, check_spec
-from rlenhance.hub.weight_files import check_header, one_line, reading_safetensors, weight_shapes
+from rlenhance.hub.weight_files import (
+    check_digests,
+    check_header,
+    config_text,
+    digest,
+    one_line,
+    reading_safetensors,
+    weight_shapes,
+)
 from rlenhance.models import MODELS, ImageNetwork, Policy, build_model
 
 _MAX_NESTED = 3
@@ -74,8 +81,8 @@ def save_checkpoint(folder: Path, network: ImageNetwork, about: Mapping[str, Any
             flat, outline = flatten(training)
             state = save(flat, metadata={"outline": json.dumps(outline)})
             _write(beside / TRAINING, state)
-            config["digests"] = {MODEL: _digest(data), TRAINING: _digest(state), CONFIG: _digest(_text(config))}
-        _write(beside / CONFIG, _text(config))
+            config["digests"] = {MODEL: digest(data), TRAINING: digest(state), CONFIG: digest(config_text(config))}
+        _write(beside / CONFIG, config_text(config))
         _swap(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -156,7 +163,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     except RuntimeError as error:
         raise UsageError(f"{folder}: weights and config do not fit together ({one_line(error)})") from error
     _check_finite(folder / MODEL, tensors, "use another checkpoint")
-    _check_digests(folder, config, (MODEL,))
+    check_digests(folder, config, (MODEL,))
     return network.to(device).eval()
 
 
@@ -191,9 +198,9 @@ def _create(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequen
             remedy = (f": it has parts of the plugin {', '.join(missing)}, and a checkpoint has no code imported; load "
                       f"it first, with --plugin {missing[0]}.py, or from Python with rlenhance.load_plugin")
         raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error)}){remedy}") from error
-    for module, digest in needed.items():
+    for module, known in needed.items():
         if module in loaded_plugins():
-            warn_if_changed(loaded_plugins()[module], digest, f"{folder} was trained")
+            warn_if_changed(loaded_plugins()[module], known, f"{folder} was trained")
     return network
 
 
@@ -224,7 +231,7 @@ def load_training(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"{folder}: holds no training state, it cannot be resumed; start from its weights with --init")
     config = read_config(folder)
-    _check_digests(folder, config, (MODEL, TRAINING, CONFIG))
+    check_digests(folder, config, (MODEL, TRAINING, CONFIG))
     flat = _read_tensors(path)
     with reading_safetensors(path), safe_open(path, framework="pt") as file:
         outline = (file.metadata() or {}).get("outline")
@@ -237,38 +244,6 @@ def load_training(folder: Path) -> dict[str, Any]:
         remedy = "start from the weights with --init"
         raise UsageError(f"{path}: damaged ({error!r:.120}); {remedy}") from error
     return migrate.upgrade_training(state) if config["format"] == 1 else state
-
-
-def _check_digests(folder: Path, config: Mapping[str, Any], files: Sequence[str]) -> None:
-    """Compare files of a checkpoint with the digests that were written with it, where there are any."""
-    known = config.get("digests")
-    if not isinstance(known, dict):
-        return
-    bare = {name: value for name, value in config.items() if name != "digests"}
-    for name, digest in known.items():
-        if name in files:
-            seen = _digest(_text(bare)) if name == CONFIG else _file_digest(folder / name)
-            if seen != digest:
-                raise UsageError(f"{folder / name}: damaged, it is not what was saved (its digest is {seen}, and "
-                                 f"{CONFIG} says {digest!r:.40}); take another copy of it")
-
-
-def weights_digest(folder: Path) -> str:
-    """The digest of a checkpoint's weights, as `digests` in its config.json has it."""
-    return _file_digest(folder / MODEL)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _text(config: Mapping[str, Any]) -> bytes:
-    return json.dumps(config, indent=2).encode()
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

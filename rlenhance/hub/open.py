@@ -14,8 +14,8 @@ from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F40
 from rlenhance.engine.completion import ResidualCompletion
 from rlenhance.engine.episode import CompactEpisode, CompactPolicy
 from rlenhance.engine.tool_gains import ToolGains
-from rlenhance.hub.info import CONFIG, find_checkpoint, read_config
-from rlenhance.hub.weight_files import one_line, read_weights
+from rlenhance.hub.info import CONFIG, MODEL, find_checkpoint, read_config, read_info
+from rlenhance.hub.weight_files import check_digests, one_line, read_weights
 
 
 def open_network(folder: Path | str, device: str = "cpu") -> Any:
@@ -52,6 +52,8 @@ def _engine_network(folder: Path) -> Any:
     if config["format"] == 1 or config.get("plugins") or not isinstance(spec, Mapping):
         return None
     try:
+        read_info(folder)  # every number of the spec is checked: nothing below asks for more than a machine has
+        check_digests(folder, config, (MODEL,))
         opener = _opener(spec)
         return networks.load(folder, config, read_weights(folder)) if opener is None else \
             opener(spec, read_weights(folder))
@@ -59,6 +61,8 @@ def _engine_network(folder: Path) -> Any:
         try:
             import torch  # noqa: F401 - which says more exactly what is wrong
         except ImportError:
+            if isinstance(error, UsageError) and str(folder) in str(error):
+                raise error from None
             raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error)})") from error
         return None
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.info import MODEL, is_pickle
+from rlenhance.hub.info import CONFIG, MODEL, is_pickle
 
 #: Bytes of the header of a safetensors file that is read.
 MAX_HEADER = 8 << 20
@@ -78,6 +81,45 @@ def reading_safetensors(path: Path) -> Iterator[None]:
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
         kind = "a pickle under another name, never loaded" if is_pickle(path) else one_line(error)
         raise UsageError(f"{path}: damaged, or not safetensors ({kind})") from error
+
+
+def check_digests(folder: Path, config: Mapping[str, Any], files: Sequence[str]) -> None:
+    """Compare files of a checkpoint with the digests that were written with it, where there are any.
+
+    Args:
+        folder: the checkpoint.
+        config: its config.json.
+        files: names of those that are compared.
+
+    Raises:
+        UsageError: a file is not what was saved.
+    """
+    known = config.get("digests")
+    if not isinstance(known, dict):
+        return
+    bare = {name: value for name, value in config.items() if name != "digests"}
+    for name, wanted in known.items():
+        if name in files:
+            seen = digest(config_text(bare)) if name == CONFIG else file_digest(folder / name)
+            if seen != wanted:
+                raise UsageError(f"{folder / name}: damaged, it is not what was saved (its digest is {seen}, and "
+                                 f"{CONFIG} says {wanted!r:.40}); take another copy of it")
+
+
+def digest(data: bytes) -> str:
+    """The digest of bytes, as `digests` in a config.json has it: BLAKE2b, 16 bytes in hexadecimal digits."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The same of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def config_text(config: Mapping[str, Any]) -> bytes:
+    """A config.json as it is written."""
+    return json.dumps(config, indent=2).encode()
 
 
 def one_line(error: Exception) -> str:

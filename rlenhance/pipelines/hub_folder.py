@@ -57,7 +57,8 @@ def write_hub_folder(model: Path | str, folder: Path, *, name: str = "", card: P
         UsageError: see `find_checkpoint`; the weights are damaged; the folder holds other files; the model names a
             prior by its path on this machine.
     """
-    from rlenhance.hub.checkpoint import load_network, save_checkpoint, weights_digest
+    from rlenhance.hub.checkpoint import load_network, save_checkpoint
+    from rlenhance.hub.weight_files import file_digest
 
     source = find_checkpoint(locate(model))
     _check_free(folder, overwrite)
@@ -84,7 +85,7 @@ def write_hub_folder(model: Path | str, folder: Path, *, name: str = "", card: P
         scores = dict(_scores(info.about))
         if scores:
             _write_json(beside / SCORES, {"step": info.about.get("step"), "scores": scores})
-        _write_json(beside / CONFIG, {**config, "digests": {MODEL: weights_digest(beside)}})
+        _write_json(beside / CONFIG, {**config, "digests": {MODEL: file_digest(beside / MODEL)}})
         named = {key: value for key, value in scores.items() if key.startswith("val/") and key.count("/") == 1}
         readme = make_card(name or folder.absolute().name, info, named, _without_title(about),
                            license or ("mit" if shipped else ""), graph=not without)

@@ -2,6 +2,7 @@
 
 import json
 import struct
+import sys
 import zipfile
 
 import pytest
@@ -12,6 +13,7 @@ from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.checkpoint import load_model, load_network, load_training, save_checkpoint
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
+from rlenhance.hub.open import open_network
 from rlenhance.hub.weight_files import MAX_HEADER
 from rlenhance.models import MODELS
 
@@ -117,3 +119,24 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
         archive.writestr("a.npy", bytes(2 << 20))
     with pytest.raises(UsageError, match=r"model\.npz: unpacks to 2,097,152 bytes; the limit is 1,048,576"):
         IMPORTERS["rellie"](path)
+
+
+@pytest.mark.parametrize("torch_there", [True, False])
+@pytest.mark.parametrize(("path", "value", "wanted"), [
+    ("model.horizon", 10**9, r"horizon must lie in \[1, 1,000\]"),
+    ("model.backbone.dilations", [1] * 300, "at most 256 entries"),
+    ("digests", {MODEL: "0" * 32}, f"{MODEL}: damaged, it is not what was saved"),
+])
+def test_models_for_arrays_are_checked_as_well(model, monkeypatch, path, value, wanted, torch_there):
+    """What is computed without torch has the same limits and digests."""
+    place = model(path, value)
+    if not torch_there:
+        monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(UsageError, match=wanted):
+        open_network(place)
+
+
+def test_arguments_that_the_engine_does_not_know_are_left_to_torch(model):
+    """A policy of a later version is never computed without a part of it."""
+    with pytest.raises(UsageError, match="has no such argument"):
+        open_network(model("model.nonsense", 1))
