@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import platform
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -25,7 +26,20 @@ from rlenhance.core.threads import thread_count
 FORMAT = 1
 #: What can run a graph, the faster one first.
 BACKENDS = ("onnxruntime", "opencv")
-_FACTS, _GRAPH, _INITIALIZER = 6, 7, 5  # fields of ONNX's ModelProto (doc_string, graph) and GraphProto
+#: Bytes of an export, which holds no weights.
+MAX_BYTES = 4 << 20
+#: What a graph may compute: the operations of `rlenhance.hub.export` and `rlenhance.hub.quantize`. None of them reads a
+#: file, runs another graph, or comes from a library of its own.
+OPERATIONS = frozenset((
+    "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DequantizeLinear", "Div",
+    "Flatten", "Gather", "Gemm", "Identity", "MatMul", "Mul", "Pad", "QuantizeLinear", "Relu", "Reshape", "Shape",
+    "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"))
+_FACTS, _GRAPH, _NODE, _INITIALIZER = 6, 7, 1, 5  # fields of ONNX's ModelProto (doc_string, graph) and GraphProto
+_OPERATION, _ATTRIBUTE, _DOMAIN, _TENSOR, _EXTERNAL = 4, 5, 7, 5, 13  # of NodeProto, AttributeProto and TensorProto
+#: Fields that exports have of ModelProto (no functions), GraphProto (no sparse weights), AttributeProto (no graphs).
+_MODEL_FIELDS, _GRAPH_FIELDS = frozenset((2, 3, 4, 6, 7, 8)), frozenset((1, 2, 5, 10, 11, 12, 13))
+_ATTRIBUTE_FIELDS = frozenset((1, 4, 5, 7, 8, 9, 13))
+_FIXED = {1: 8, 5: 4}  # kinds of encoded numbers of fixed length, and that in bytes
 _TYPES = {"float32": 1, "int64": 7}  # of ONNX's TensorProto
 
 
@@ -73,6 +87,7 @@ class Graph:
             raise UsageError(f"backend is one of {', '.join(available_backends())}; got {backend!r}")
         self.path, self.backend = path, backend or available_backends()[0]
         self.facts = read_facts(path)
+        check_graph(path)
         for name, shape in self.facts["weights"].items():
             seen = list(weights[name].shape) if name in weights else "none"
             if seen != shape:
@@ -89,12 +104,20 @@ class Graph:
         """The outputs for the inputs, by name: float32 arrays; one array where there is one output.
 
         Raises:
-            UsageError: other inputs; a damaged file.
+            UsageError: other inputs; a damaged file, or a graph that does not take inputs of these shapes.
+            MemoryError: there is not enough.
         """
         if set(arrays) != set(self.facts["inputs"]):
             raise UsageError(f"{self.path}: its inputs are {', '.join(self.facts['inputs'])}; got {', '.join(arrays)}")
         inputs = {name: np.ascontiguousarray(value, np.float32) for name, value in arrays.items()}
-        outputs = self._runner()(inputs, list(self.facts["outputs"]))
+        try:
+            outputs = self._runner()(inputs, list(self.facts["outputs"]))
+        except (UsageError, MemoryError):
+            raise
+        except Exception as error:  # onnxruntime's own classes derive from Exception alone
+            if re.search("alloc|Insufficient memory", str(error)):
+                raise MemoryError(f"{self.path}: {' '.join(str(error).split()):.300}") from error
+            raise _damaged(self.path, error) from error
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def _runner(self) -> Any:
@@ -167,9 +190,14 @@ def _damaged(path: Path, error: Exception) -> UsageError:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path}: larger than {MAX_BYTES:,} bytes, the limit of an export; write it anew with "
+                         f"rlenhance export")
+    return data
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -191,6 +219,55 @@ def read_facts(path: Path) -> dict[str, Any]:
     return dict(facts)
 
 
+def check_graph(path: Path) -> None:
+    """Refuse a graph with other parts than an export has: operations beside `OPERATIONS`, graphs within it, functions,
+    weights in other files, or sparse ones, which a few bytes make large.
+
+    Raises:
+        UsageError: names what it is.
+    """
+    try:
+        problem = next(_foreign_parts(_read(path)), None)
+    except (IndexError, ValueError) as error:
+        raise UsageError(f"{path}: damaged, or not an export of rlenhance; write it anew with rlenhance "
+                         f"export") from error
+    if problem is not None:
+        raise UsageError(f"{path}: {problem}, which no export of rlenhance has; write it anew with rlenhance export")
+
+
+def _foreign_parts(data: bytes) -> Iterator[str]:
+    for field, part in _fields(data):
+        if field not in _MODEL_FIELDS:
+            yield f"field {field} of the model"
+        if field != _GRAPH:
+            continue
+        for number, content in _fields(part):
+            if number not in _GRAPH_FIELDS:
+                yield f"field {number} of the graph"
+            if number == _INITIALIZER:
+                yield from _foreign_tensor(content)
+            if number == _NODE:
+                yield from _foreign_node(content)
+
+
+def _foreign_node(data: bytes) -> Iterator[str]:
+    for field, content in _fields(data):
+        if (field == _OPERATION and content.decode() not in OPERATIONS) or (field == _DOMAIN and content):
+            yield f"the operation {content.decode()!r:.60}"
+        if field != _ATTRIBUTE:
+            continue
+        for number, value in _fields(content):
+            if number not in _ATTRIBUTE_FIELDS:
+                yield f"an attribute of type {number}"
+            if number == _TENSOR:
+                yield from _foreign_tensor(value)
+
+
+def _foreign_tensor(data: bytes) -> Iterator[str]:
+    if any(field == _EXTERNAL for field, _ in _fields(data)):
+        yield "weights in another file"
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The fields of an encoded message that hold bytes: number and content."""
     place = 0
@@ -198,6 +275,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
         key, place = _number(data, place)
         if key & 7 == 0:
             _, place = _number(data, place)
+        elif key & 7 in _FIXED:
+            place += _FIXED[key & 7]
         elif key & 7 == 2:
             size, place = _number(data, place)
             if place + size > len(data):

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -172,6 +173,59 @@ def test_an_export_of_another_version_is_stale(copy):
 def test_damaged_exports_are_refused(copy, backend, change):
     path = copy / "model.onnx"
     path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UsageError, match=r"model\.onnx"):
+        load(copy, backend)(noisy(1, 3, 8, 8))
+
+
+def _with_external_data(model):
+    weight = model.graph.initializer.add(name="v999", data_type=1, dims=[1], data_location=1)
+    weight.external_data.add(key="location", value="../config.json")
+
+
+def _with_a_subgraph(model):
+    branch = onnx.helper.make_graph([], "branch", [], [])
+    model.graph.node.append(onnx.helper.make_node("If", ["v1"], ["v999"], then_branch=branch, else_branch=branch))
+
+
+def _with_a_function(model):
+    model.functions.add(name="own", domain="own")
+
+
+def _with_sparse_weights(model):
+    model.graph.sparse_initializer.add(dims=[1 << 40])
+
+
+def _with_an_external_constant(model):
+    tensor = onnx.TensorProto(data_type=1, dims=[1], data_location=1)
+    tensor.external_data.add(key="location", value="../config.json")
+    model.graph.node.append(onnx.helper.make_node("Constant", [], ["v999"], value=tensor))
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (_with_external_data, "weights in another file"), (_with_an_external_constant, "weights in another file"),
+    (_with_a_subgraph, "the operation 'If'"), (_with_a_function, "field 25 of the model"),
+    (_with_sparse_weights, "field 15 of the graph"),
+    (lambda model: setattr(model.graph.node[0], "domain", "com.own"), "the operation 'com.own'"),
+    (lambda model: setattr(model, "producer_version", "1" * (4 << 20)), "larger than 4,194,304 bytes")])
+def test_graphs_with_parts_that_no_export_has_are_refused(copy, change, told):
+    """A stranger's graph reads no other file, and calls nothing but what exports are made of."""
+    path = copy / "model.onnx"
+    model = onnx.load(path, load_external_data=False)
+    change(model)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(UsageError, match=f"model.onnx: .*{told}"):
+        load(copy)
+
+
+@backends
+def test_a_graph_that_cannot_run_is_named(copy, backend):
+    """Also where that shows when it runs first."""
+    path = copy / "model.onnx"
+    model = onnx.load(path)
+    node = next(node for node in model.graph.node if node.op_type == "Conv")
+    del node.attribute[:]
+    node.attribute.append(onnx.helper.make_attribute("group", 7))
+    path.write_bytes(model.SerializeToString())
     with pytest.raises(UsageError, match=r"model\.onnx"):
         load(copy, backend)(noisy(1, 3, 8, 8))
 
