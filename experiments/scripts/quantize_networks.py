@@ -1,5 +1,5 @@
-"""Write the graphs of shipped denoisers and enlargers in 8 bits, and measure what that costs:
-`python -m experiments.scripts.quantize_networks denoiser --data FOLDER`."""
+"""Write the graphs of shipped networks in 8 bits, and measure what that costs:
+`python -m experiments.scripts.quantize_networks upscale-x2 rse-faces --data FOLDER`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resize_planes, to_planes
 from rlenhance.data import ImageCache, open_clean
 from rlenhance.data.examples import evenly_spread
-from rlenhance.engine.networks import QUANTIZED, load
+from rlenhance.engine.graph import adds_bytes_exactly
+from rlenhance.engine.networks import EXPORT, QUANTIZED, load
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_config
 from rlenhance.hub.quantize import Recorder, quantize_part
 from rlenhance.hub.weight_files import read_weights
+
+PART = "model"  # the graph that is written; of policies over latent codes the U-Net
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,19 @@ class Arguments:
     on validation pictures."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Shipped denoisers and enlargers."""
-    data: Path
-    """Folder of clean pictures."""
+    """Shipped denoisers, enlargers and policies that denoise."""
+    data: tuple[Path, ...]
+    """Folders of clean pictures."""
     levels: tuple[float, ...] = (5.0, 15.0, 25.0, 50.0)
-    """Deviations of the noise, in 255ths."""
+    """Deviations of the noise, in 255ths; of policies, those that they were trained for."""
     train_pictures: int = 12
-    """Whose inputs are recorded."""
+    """Whose inputs are recorded, of each folder."""
     val_pictures: int = 8
-    """On which the loss is measured, at each level."""
+    """On which the loss is measured, of each folder, at each level."""
     crop: int = 192
     """Pixels along their middle."""
+    every: int = 1
+    """One of so many inputs is kept: policies run a graph many times for a picture."""
     most_loss: float = 0.05
     """Mean loss in dB, at any level, above which nothing is written."""
     seed: int = 0
@@ -54,21 +59,24 @@ def main(arguments: Arguments) -> dict[str, float]:
     """Write the graphs; prints and returns the largest mean loss of each, in dB.
 
     Raises:
-        UsageError: a model that was not exported.
+        UsageError: a model that was not exported, or a processor that computes no graph in 8 bits.
     """
+    if not adds_bytes_exactly():
+        raise UsageError("this processor may saturate in 8 bits and computes in 32, so that no loss can be measured; "
+                         "write the graphs on one with VNNI, or on ARM")
     losses = {}
     for name in arguments.names:
         folder = arguments.folder / name
-        config, weights = read_config(folder), read_weights(folder)
-        network = load(folder, config, weights, "onnxruntime", quantized=False)
-        if network is None:
-            raise UsageError(f"{name}: was not exported; python -m experiments.scripts.export_shipped does")
-        recorder = Recorder(network.graphs["model"])
-        network.graphs["model"] = recorder  # type: ignore[assignment]
+        if not (folder / EXPORT.format(part=PART)).is_file():
+            raise UsageError(f"{folder}: has no export; name a shipped model that python -m "
+                             f"experiments.scripts.export_shipped writes one for")
+        network = opened(folder, quantized=False)
+        recorder = Recorder(network.graphs[PART], arguments.every)
+        network.graphs[PART] = recorder
         for given, _, level in pairs(arguments, network, "train"):
             restored(network, given, level)
-        quantize_part(folder, "model", recorder.feeds)
-        networks = [load(folder, config, weights, "onnxruntime", quantized=quantized) for quantized in (False, True)]
+        quantize_part(folder, PART, recorder.feeds)
+        networks = [opened(folder, quantized) for quantized in (False, True)]
         found: dict[float, list[list[float]]] = {}
         for given, clean, level in pairs(arguments, network, "val"):
             found.setdefault(level, []).append(
@@ -79,16 +87,26 @@ def main(arguments: Arguments) -> dict[str, float]:
         told = ", ".join(f"{before:.3f} -> {after:.3f} dB" + f" at {level:g}" * (level > 0)
                          for level, (before, after) in means.items())
         if losses[name] > arguments.most_loss:
-            (folder / QUANTIZED.format(part="model")).unlink()
+            (folder / QUANTIZED.format(part=PART)).unlink()
             told += f": more than {arguments.most_loss:g} lost, not written"
         print(f"{name}: {told}", flush=True)
     write_sums(arguments.folder)
     return losses
 
 
+def opened(folder: Path, quantized: bool) -> Any:
+    """The exported network of a checkpoint, on onnxruntime."""
+    return load(folder, read_config(folder), read_weights(folder), "onnxruntime", quantized=quantized)
+
+
 def restored(network: Any, given: np.ndarray, level: float) -> np.ndarray:
-    """The result of a denoiser or an enlarger."""
-    result: np.ndarray = network.denoise(given, level / 255) if level else network.restore_unclamped(given)
+    """The result of a denoiser, an enlarger, or a policy that measures the noise itself: (1, C, H, W)."""
+    if hasattr(network, "denoise"):
+        result: np.ndarray = network.denoise(given, level / 255)
+    elif hasattr(network, "restore_unclamped"):
+        result = network.restore_unclamped(given)
+    else:
+        result = network(given.clip(0, 1))
     return result
 
 
@@ -96,7 +114,8 @@ def pairs(arguments: Arguments, network: Any, part: str) -> Iterator[tuple[np.nd
     """What a network is given, (1, C, H, W), what is wanted, and the noise in 255ths (0: the picture is reduced)."""
     rng, cache = np.random.default_rng((arguments.seed, part == "val")), ImageCache()
     count = arguments.val_pictures if part == "val" else arguments.train_pictures
-    for example in evenly_spread(getattr(open_clean(arguments.data), part), count):
+    for example in (example for data in arguments.data
+                    for example in evenly_spread(getattr(open_clean(data), part), count)):
         picture = cache.load(example.target or example.image)
         top, left = (max(0, (side - arguments.crop) // 2) for side in picture.shape[:2])
         clean = to_planes(picture[top : top + arguments.crop, left : left + arguments.crop])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,7 @@ class Recorder:
         return self.graph.run(**arrays)
 
 
-def quantize_part(folder: Path, part: str, feeds: Sequence[Mapping[str, np.ndarray]],
-                  kept: Collection[str] = ()) -> Path:
+def quantize_part(folder: Path, part: str, feeds: Sequence[Mapping[str, np.ndarray]]) -> Path:
     """Write a part of an exported checkpoint with convolutions in 8 bits: weights by channel, activations by layer.
 
     The file holds the steps alone: weights are rounded to them when the graph is prepared.
@@ -49,7 +48,6 @@ def quantize_part(folder: Path, part: str, feeds: Sequence[Mapping[str, np.ndarr
         folder: of the checkpoint.
         part: name of the graph.
         feeds: inputs that it sees in use, see `Recorder`; the steps of the activations follow from them.
-        kept: outputs of the graph whose last convolution stays as it is.
 
     Returns:
         The file.
@@ -77,11 +75,10 @@ def quantize_part(folder: Path, part: str, feeds: Sequence[Mapping[str, np.ndarr
         for number, node in enumerate(model.graph.node):
             node.name = f"node{number}"
         onnx.save(model, plain)
-        spared = [node.name for node in model.graph.node if set(node.output) & set(kept)]
         quant.quantize_static(
             plain, small, _Feeds(feeds), quant_format=quant.QuantFormat.QDQ, per_channel=True,
             activation_type=quant.QuantType.QUInt8, weight_type=quant.QuantType.QInt8, op_types_to_quantize=["Conv"],
-            nodes_to_exclude=spared, extra_options={"AddQDQPairToWeight": True})
+            extra_options={"AddQDQPairToWeight": True})
         data = bare_graph(small.read_bytes(), weights, {"sha256": sha256(folder / MODEL)})
     path = folder / QUANTIZED.format(part=part)
     write_bytes(data, path)
