@@ -28,6 +28,7 @@ ENDINGS = (".tar", ".parquet")
 INPUTS, TARGETS = ("low", "input", "noisy", "image"), ("high", "gt", "target", "normal", "clean")
 _LARGEST = 1 << 28  # bytes of one picture's file
 _GROUP = 1 << 30  # bytes of a column in one row group
+_LABELS = 1 << 26  # bytes of the columns of names in one row group
 _HELD = 1 << 29  # bytes of row groups in memory
 _HEADER = 1 << 20  # bytes that a tar file's header may have
 
@@ -124,7 +125,7 @@ class _RowGroups:
                 self._held.move_to_end(key)
                 return self._held[key]
             with _parquet_errors(file):
-                made = open_table(file).read_row_group(group, columns=[name]).column(0).combine_chunks()
+                made = _read_columns(file, group, [name], 1, _GROUP).column(0)
             self._held[key] = made
             while len(self._held) > 1 and sum(part.nbytes for part in self._held.values()) > self._budget:
                 self._held.popitem(last=False)
@@ -147,6 +148,25 @@ def open_table(file: Path) -> Any:
 
     with _parquet_errors(file):
         return pyarrow.parquet.ParquetFile(file)
+
+
+def _read_columns(file: Path, group: int, names: list[str], rows: int, limit: int) -> Any:
+    """Columns of a row group as a table, read so many rows at a time: a dictionary of a few bytes may stand for
+    gigabytes.
+
+    Raises:
+        UsageError: they have more bytes than the limit.
+    """
+    import pyarrow
+
+    batches, size = [], 0
+    for batch in open_table(file).iter_batches(batch_size=rows, row_groups=[group], columns=names):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > limit:
+            raise UsageError(f"{file}: more than {limit:,} bytes of {one_line(', '.join(names))[:100]} in row group "
+                             f"{group}, which are read together: write it with smaller row groups (row_group_size)")
+    return pyarrow.Table.from_batches(batches)
 
 
 @contextmanager
@@ -213,6 +233,8 @@ def _members(file: Path) -> Iterator[tuple[TarImage | None, str]]:
         end = file.stat().st_size
         with file.open("rb") as stream, tarfile.TarFile(fileobj=cast(Any, _Headers(stream, file)), mode="r") as tar:
             for member in tar:
+                if member.size < 0:  # tarfile would go back, and read the same member for ever
+                    raise UsageError(f"{file}: damaged (a member of {member.size:,} bytes); take another copy of it")
                 if Path(member.name).suffix.lower() not in EXTENSIONS or not member.isreg() or member.issparse():
                     if not member.isdir() and Path(member.name).suffix.lower() in EXTENSIONS:
                         yield None, f"{file}, {one_line(member.name)}: a link or a device, and no file"
@@ -265,6 +287,9 @@ def _read_table(file: Path) -> tuple[list[Example], list[str]]:
                              f"pictures are bytes, or structures with a field bytes, in a column called image, or "
                              f"low and high")
         labels = [name for name in ("scene", "name", "__key__", "path") if name in schema.names]
+        if description.num_rows > (size := file.stat().st_size):
+            raise UsageError(f"{file}: damaged ({description.num_rows:,} rows in {size:,} bytes); take another copy of "
+                             f"it")
         found, lines, first = [], [], 0
         for group in range(description.num_row_groups):
             part = description.row_group(group)
@@ -274,7 +299,7 @@ def _read_table(file: Path) -> tuple[list[Example], list[str]]:
                     raise UsageError(f"{file}: {column.total_uncompressed_size:,} bytes of pictures in row group "
                                      f"{group}, which are read together; the limit is {_GROUP:,}: write it with "
                                      f"smaller row groups (row_group_size)")
-            texts = table.read_row_group(group, columns=labels).to_pydict() if labels else {}
+            texts = _read_columns(file, group, labels, 64, _LABELS).to_pydict() if labels and part.num_rows else {}
             for row in range(part.num_rows):
                 told = {name: str(texts[name][row]) for name in labels if texts[name][row] is not None}
                 key = told.get("name") or told.get("__key__") or told.get("path") or f"{first + row:08d}"

@@ -4,6 +4,7 @@ import gzip
 import io
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -185,6 +186,13 @@ def test_hostile_tar_files(tmp_path, monkeypatch):
     path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + bytes(4096))
     with pytest.raises(UsageError, match="header of"):
         read_shard(path)
+    back = tarfile.TarInfo("back.png").tobuf(tarfile.GNU_FORMAT)  # a member of -512 bytes, behind which it begins again
+    size = b"\xff" * 10 + b"\xfe\x00"
+    text = back[:124] + size + back[136:148] + b" " * 8 + back[156:]
+    header = text[:148] + f"{sum(text):06o}\0 ".encode() + text[156:]
+    path.write_bytes(tarfile.TarInfo("first.png").tobuf(tarfile.GNU_FORMAT) + header + bytes(2048))
+    with pytest.raises(UsageError, match="a member of -512 bytes"):
+        read_shard(path)
     path.write_bytes(data)
     found, _ = read_shard(path)
     path.write_bytes(data[: found[-1].target.place + 5])  # after it was opened
@@ -241,6 +249,23 @@ def test_hostile_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "_GROUP", 1000)
     with pytest.raises(UsageError, match="row_group_size"):
         read_shard(path)
+
+
+def test_tables_that_unpack_to_gigabytes_are_refused(tmp_path, monkeypatch):
+    """A value that all rows share is stored once: neither pictures nor names are unpacked beyond the limit."""
+    monkeypatch.setattr(shards, "_GROUP", 100_000)
+    monkeypatch.setattr(shards, "_LABELS", 100_000)
+    large = make_table(tmp_path / "a.parquet", [(bytes(20_000),)] * 500, 500, "bytes", ("image",))
+    assert large.stat().st_size < 3000
+    found, _ = read_shard(large)
+    with pytest.raises(UsageError, match="more than 100,000 bytes of image in row group 0"):
+        found[7].image.read()
+    named = make_table(tmp_path / "b.parquet", [(b"small",)] * 500, 500, "bytes", ("image",), name=["n" * 20_000] * 500)
+    with pytest.raises(UsageError, match="more than 100,000 bytes of name in row group 0"):
+        read_shard(named)
+    monkeypatch.setattr(shards.Path, "stat", lambda path: SimpleNamespace(st_size=499))
+    with pytest.raises(UsageError, match="500 rows in 499 bytes"):
+        shards._read_table(large)
 
 
 def test_row_groups_in_memory_stay_within_their_budget(tmp_path):
