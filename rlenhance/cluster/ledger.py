@@ -140,7 +140,7 @@ class Ledger:
                 done = Finished(*(str(entry[name]) for name in Finished._fields)) if (
                     entry["status"] == "written") else None
                 target = str(entry["target"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 self.damaged += 1
                 continue
             if current == self._made_by and done is not None:
@@ -173,7 +173,7 @@ def _made_by(line: bytes) -> dict[str, str] | None:
     try:
         head = json.loads(line)
         made_by = {str(name): str(value) for name, value in head["made_by"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     if head.get("format") != FORMAT:
         raise UsageError(f"a ledger of format {head.get('format')!r:.20}, and this version of rlenhance reads "

@@ -95,6 +95,19 @@ def test_a_cut_first_line_and_zeros_of_a_power_cut_are_mended(album):
     assert len(run(album)[0]) == 1 and run(album) == ([], [])
 
 
+def test_lines_of_any_bytes_are_damaged_lines(album):
+    """Lists within lists without end, numbers without end, no Unicode; an object of other kinds is passed over."""
+    run(album)
+    with (album.parent / "out/ledger.jsonl").open("ab") as file:
+        file.write(b"[" * 100_000 + b"\n" + b"9" * 5000 + b"\n" + b'{"status":[],"target":1e999}\n' + b"\xff\n")
+    with Ledger(album.parent / "out/ledger.jsonl", MADE_BY) as ledger:
+        assert ledger.damaged == 3 and len(ledger.finished) == 5
+    head = album.parent / "head"
+    head.write_bytes(b'{"kind":"rlenhance ledger","made_by":' + b"[" * 100_000 + b"\n")
+    with pytest.raises(UsageError, match="is the ledger of other results"):
+        Ledger(head, MADE_BY)
+
+
 def test_another_setting_is_refused_or_begins_anew(album):
     """Both are named; with overwrite everything is done again, and an old line never counts."""
     run(album)
