@@ -33,14 +33,47 @@ _TILE = 1024  # pixels along a tile, without its halo
 _STRIDE = 2  # pixels along a cell of the graphs
 
 
+class TrainedNoise:
+    """The noise that a policy over filters was trained for.
+
+    Attributes:
+        noise: lowest and highest standard deviation, in 255ths; None if unknown.
+        takes_noise: whether a user may name the noise.
+    """
+
+    noise: tuple[float, float] | None
+    takes_noise: bool
+
+    def check_noise_level(self, level: float) -> float:
+        """The noise level, a standard deviation in 255ths, if the policy was trained for it.
+
+        Raises:
+            UsageError: it was not; the text names the range.
+        """
+        low, high = self.noise or (0.0, math.inf)
+        if not low <= level <= high:
+            span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+            raise UsageError(f"noise {level:g} is outside of what this policy was trained for ({span}, in 255ths): use "
+                             f"a model trained for it, or train one with python -m experiments.denoise_train --noise "
+                             f"{level:g}")
+        return level
+
+    def noise_preference(self, level: float) -> dict[str, float]:
+        """The preference for a noise level, a standard deviation in 255ths; empty if the policy takes none.
+
+        Raises:
+            UsageError: see `check_noise_level`.
+        """
+        self.check_noise_level(level)
+        return {"noise": level} if self.takes_noise else {}
+
+
 @NETWORKS.register("filter_policy")
-class FilterEpisode(Network):
+class FilterEpisode(TrainedNoise, Network):
     """The greedy episode of a `rlenhance.models.FilterPolicy` on a recurrent U-Net, for pictures of any size.
 
     Attributes:
         horizon: steps of an episode.
-        noise: lowest and highest standard deviation that it was trained for, in 255ths; None if unknown.
-        takes_noise: whether a user may name the noise.
     """
 
     parts = ("model", "later")
@@ -51,7 +84,7 @@ class FilterEpisode(Network):
         self.horizon, self.tools = int(spec.get("horizon", 6)), tuple(spec["tools"])
         self.filters = [PIXELRL_FILTERS[name] for name in self.tools]
         self.estimates, self.conditioned = bool(spec["estimate"]), bool(spec["noise_conditioned"])
-        self.noise: tuple[float, float] | None = tuple(spec["noise"]) if spec.get("noise") else None
+        self.noise = tuple(spec["noise"]) if spec.get("noise") else None
         self.takes_noise = "noise" in config["preferences"]
         self.unit = 2 ** len(backbone["widths"])
         radius = max(each.radius for each in self.filters if each is not None)
@@ -86,23 +119,6 @@ class FilterEpisode(Network):
             result = np.concatenate([self._run(each, known) for each in pictures]).clip(0, 1)
             found.append(result[: len(image)] if len(result) >= len(image) else np.repeat(result, len(image), axis=0))
         return np.stack(found)
-
-    def check_noise_level(self, level: float) -> float:
-        """The noise level, a standard deviation in 255ths, if the policy was trained for it.
-
-        Raises:
-            UsageError: it was not; the text names the range.
-        """
-        return check_noise_level(level, self.noise)
-
-    def noise_preference(self, level: float) -> dict[str, float]:
-        """The preference for a noise level, a standard deviation in 255ths; empty if the policy takes none.
-
-        Raises:
-            UsageError: see `check_noise_level`.
-        """
-        self.check_noise_level(level)
-        return {"noise": level} if self.takes_noise else {}
 
     def _run(self, image: np.ndarray, noise: float | None) -> np.ndarray:
         """The last picture of an episode, tile by tile: (C, H, W) -> the same, not clipped."""
@@ -192,21 +208,6 @@ def measured_noise(image: np.ndarray) -> float:
     if min(image.shape[1:]) >= LARGE:
         flat = estimate_sigma(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
     return max(flat if flat > 0 else noise_deviation(image), 1 / 255)
-
-
-def check_noise_level(level: float, trained: Sequence[float] | None) -> float:
-    """The noise level, a standard deviation in 255ths, if it lies in the range that a policy was trained for.
-
-    Raises:
-        UsageError: it does not; the text names the range.
-    """
-    low, high = trained or (0.0, math.inf)
-    if not low <= level <= high:
-        span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        raise UsageError(f"noise {level:g} is outside of what this policy was trained for ({span}, in 255ths): use a "
-                         f"model trained for it, or train one with python -m experiments.denoise_train --noise "
-                         f"{level:g}")
-    return level
 
 
 def unet_reach(blocks: Sequence[int]) -> int:

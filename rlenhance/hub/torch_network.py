@@ -157,7 +157,7 @@ class TorchFilterEpisode(TorchNetwork):
     """A policy over filters."""
 
     def noise_preference(self, level: float) -> dict[str, float]:
-        """See `BaseFilterPolicy.noise_preference`."""
+        """See `rlenhance.engine.filters.TrainedNoise.noise_preference`."""
         found: dict[str, float] = self.module.policy.noise_preference(level)
         return found
 

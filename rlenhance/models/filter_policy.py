@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS, Action, FilterActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.image import NUM_D4, check_image, convert_channels, d4_inverse, d4_transform, pad_to_multiple
-from rlenhance.engine.filters import LARGE, LEAST_PRECISION, MOST_PRECISION, check_noise_level
+from rlenhance.engine.filters import LARGE, LEAST_PRECISION, MOST_PRECISION, TrainedNoise
 from rlenhance.models.base import MODELS, Policy
 from rlenhance.models.policy import Observation
 from rlenhance.models.restorer import concat_noise, measured_noise, pixel_shuffle_to, residual_head
@@ -24,18 +24,17 @@ from rlenhance.ops.noise_estimation import estimate_sigma
 _PRECISION = 2 * math.log(400)  # logarithm of 1 / deviation^2: 1/400 at first
 
 
-class BaseFilterPolicy(Policy):
+class BaseFilterPolicy(TrainedNoise, Policy):
     """Base class of the policies over filters: one agent per pixel.
 
     Attributes:
-        noise: lowest and highest standard deviation that it was trained for, in 255ths; None if unknown.
+        noise, takes_noise: see `rlenhance.engine.filters.TrainedNoise`.
         stride: pixels per feature along each side.
         grid_period: pixels after which the network's grid repeats.
         is_recurrent: whether it carries a state from step to step.
     """
 
     actions: FilterActions  # type: ignore[assignment]
-    noise: tuple[float, float] | None
     decision_size = None
     stride = grid_period = 1
     is_recurrent = True
@@ -80,22 +79,9 @@ class BaseFilterPolicy(Policy):
         """
         return None
 
-    def check_noise_level(self, level: float) -> float:
-        """The noise level, a standard deviation in 255ths, if this policy was trained for it.
-
-        Raises:
-            UsageError: it was not; the text names the range.
-        """
-        return check_noise_level(level, self.noise)
-
-    def noise_preference(self, level: float) -> dict[str, float]:
-        """The preference for a noise level, a standard deviation in 255ths; empty if the policy takes none.
-
-        Raises:
-            UsageError: see `check_noise_level`.
-        """
-        self.check_noise_level(level)
-        return {"noise": level} if "noise" in self.preferences.ranges else {}
+    @property
+    def takes_noise(self) -> bool:  # type: ignore[override]
+        return "noise" in self.preferences.ranges
 
 
 @MODELS.register("filter_policy")
