@@ -48,6 +48,21 @@ def test_only_wide_layers_are_matrices():
         assert torch.allclose(ours, theirs, atol=1e-6) == (name != "2.weight")
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch 2.9 brings it")
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48)])
+def test_on_matrices_it_equals_that_of_torch(shape, generator):
+    """Over ten steps, up to the rounding of its bfloat16."""
+    begin = torch.randn(shape, generator=generator)
+    ours, theirs = nn.Parameter(begin.clone()), nn.Parameter(begin.clone())
+    optimizers = Muon([ours], 1e-2), torch.optim.Muon([theirs], 1e-2, weight_decay=0, adjust_lr_fn="match_rms_adamw")
+    for _ in range(10):
+        ours.grad = torch.randn(shape, generator=generator)
+        theirs.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    assert (ours - theirs).norm() < 0.02 * (ours - begin).norm()
+
+
 def test_a_stored_state_goes_on():
     """Three steps are two steps, stored and loaded, and one more."""
     config = OptimizerConfig(1e-2, 0, 0.1, 0.5, orthogonal=True)
