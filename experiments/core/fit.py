@@ -21,7 +21,7 @@ from experiments.core.collapse import TrainingWatch
 from experiments.core.distributed import run_follower, sync_initial_state
 from experiments.core.migrate import migrate_state
 from experiments.core.run import Run, going_on
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.data import Batch
 from rlenhance.hub.checkpoint import load_network
 
@@ -243,8 +243,8 @@ class _RunState:
             except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
                 if isinstance(error, UsageError):
                     raise
-                text = " ".join(repr(error).split())
-                raise UsageError(f"{folder}: its state does not fit the settings of the run ({text:.300})") from error
+                raise UsageError(f"{folder}: its state does not fit the settings of the run "
+                                 f"({one_line(repr(error))})") from error
         self.seconds, self.best_step, self.best = about["seconds"], about["best_step"], about["best"]
         self.cpu_seconds, self.pictures = about.get("cpu_seconds"), about.get("pictures")
         self.run.truncate_log(about["step"])

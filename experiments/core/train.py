@@ -31,7 +31,7 @@ from experiments.core.run import Run, state_bound
 from experiments.core.run_lock import run_lock
 from experiments.core.task import Session, Task
 from experiments.core.training_report import read_report
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.json_files import naming
 from rlenhance.core.plugins import module_name
 from rlenhance.hub.export import export_checkpoint
@@ -159,7 +159,7 @@ def _export_best(folder: Path) -> None:
     try:
         export_checkpoint(folder)
     except (UsageError, RuntimeError, ValueError, TypeError, OSError) as error:
-        print(f"{folder}: not written for use without torch ({' '.join(str(error).split()):.300})")
+        print(f"{folder}: not written for use without torch ({one_line(error)})")
 
 
 def _write_report(run: Run) -> str:

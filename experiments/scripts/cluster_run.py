@@ -26,8 +26,8 @@ import tyro
 from experiments.core.cli import run_cli
 from experiments.core.markdown import markdown_table
 from rlenhance.cli.main import main as rlenhance
-from rlenhance.cluster.places import sha256_of
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.shipped import sha256
 from rlenhance.io import Photo, encode
 from rlenhance.io.files import write_atomically
 
@@ -186,7 +186,7 @@ def killed_run(arguments: Arguments, address: str) -> dict[str, Any]:
         "results": len(results),
         "left to do" if status == _INTERRUPTED else "lost": len(sources) - len(results & set(hashes)),
         "doubled": sum(count - 1 for count in targets.values()),
-        "results that differ from their hash": sum(sha256_of(Path(name)) != digest for name, digest in hashes.items()),
+        "results that differ from their hash": sum(sha256(Path(name)) != digest for name, digest in hashes.items()),
         "unfinished files": sum(path.name.startswith(".") for path in out.rglob("*")),
         "equal to the plain command, byte for byte": f"{same} of {len(chosen)}",
         "seconds": round(seconds, 1), "photographs per second": round(len(lines) / seconds, 1),

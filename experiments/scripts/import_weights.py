@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import sys
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ from experiments.core.published_weights import IMPORTERS, epochs_of_log, newest_
 from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.types import Purpose
+from rlenhance.hub.shipped import sha256
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def main(arguments: Arguments) -> Path:
         raise UsageError(f"{arguments.out}: exists; choose another folder with -o")
     network = read(file)
     origin = {"imported": arguments.network, "file": file.name,
-              "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+              "sha256": sha256(file)}
     run = Run.create(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
     run.save("best", network, origin)
     if arguments.network == "gated_pixelrnn":

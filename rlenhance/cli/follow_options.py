@@ -180,13 +180,14 @@ def made_by(arguments: argparse.Namespace, process: Any) -> dict[str, str]:
 
 def _content(value: Any) -> str:
     """An option's value; of files the contents."""
-    from rlenhance.cluster.places import sha256_of, stamp_of
+    from rlenhance.cluster.places import stamp_of
+    from rlenhance.hub.shipped import sha256
 
     if isinstance(value, list | tuple):
         return " ".join(map(_content, value))
     path = Path(str(value))
     if path.is_file():
-        return f"{value} sha256 {sha256_of(path)}"
+        return f"{value} sha256 {sha256(path)}"
     if isinstance(value, Path) and path.is_dir():
         return f"{value} " + " ".join(f"{each.name} {stamp_of(each)}" for each in sorted(path.iterdir()))
     return str(value)

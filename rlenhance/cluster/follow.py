@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.cluster.ledger import Finished, Ledger
-from rlenhance.cluster.places import as_place, is_remote, sha256_of, stamp_of
+from rlenhance.cluster.places import as_place, is_remote, stamp_of
 from rlenhance.cluster.work import Task
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.shipped import sha256
 from rlenhance.io import BatchPlan, Outcome
 
 #: Carries tasks out, in any order: gives a line of the ledger for each, see `rlenhance.cluster.work.Work.carry_out`.
@@ -53,7 +54,7 @@ def _is_changed(source: str, done: Finished) -> bool:
     if stamp_of(place) == done.stamp:
         return False
     try:
-        return is_remote(place) or sha256_of(place) != done.sha256
+        return is_remote(place) or sha256(place) != done.sha256
     except OSError:
         return True
 
@@ -130,11 +131,6 @@ def write_failures(path: Path, entries: Iterable[Mapping[str, Any]]) -> Path:
     from rlenhance.io import write_bytes
 
     return write_bytes(data.getvalue(), path)
-
-
-def check_arrow() -> None:
-    """Refuse a report of failures where pyarrow is not installed."""
-    _arrow()
 
 
 def _arrow() -> tuple[Any, Any]:

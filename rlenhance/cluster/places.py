@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -109,12 +108,6 @@ def stamp_of(place: PurePath) -> str:
         info = store.info(name)
     known = next((str(info[key]).strip('"') for key in _STAMPS if info.get(key)), "")
     return f"{info.get('size')}-{known}"
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a local file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch(place: PurePath, into: Path) -> None:

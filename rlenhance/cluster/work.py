@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlenhance.cluster.places import as_place, fetch, is_remote, put, sha256_of, stamp_of
+from rlenhance.cluster.places import as_place, fetch, is_remote, put, stamp_of
 from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.hub.shipped import sha256
 from rlenhance.io import BatchPlan, Job, Outcome, Photo, encode, run_batch
 from rlenhance.io.batch import Process
 from rlenhance.io.files import read as read_file
@@ -102,7 +103,7 @@ class Work:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 fetch(place, path)
             photo = read_file(path, megapixels=self.megapixels, seconds=self.decode_seconds)
-            seen[path] = {"stamp": stamp, "sha256": sha256_of(path)}
+            seen[path] = {"stamp": stamp, "sha256": sha256(path)}
             if stamp_of(place) != stamp:
                 raise UsageError(f"{place}: was changed while it was read; the same command takes it again")
             return photo
@@ -128,7 +129,7 @@ def _facts(outcome: Outcome, task: Task) -> dict[str, str]:
     """Stamp and hash of a result."""
     if outcome.written is None:
         return {}
-    return {"result_stamp": stamp_of(outcome.written), "result_sha256": sha256_of(outcome.written)}
+    return {"result_stamp": stamp_of(outcome.written), "result_sha256": sha256(outcome.written)}
 
 
 def _settled(task: Task, outcome: Outcome) -> Outcome:
@@ -146,7 +147,7 @@ def _settled(task: Task, outcome: Outcome) -> Outcome:
         there = made.with_name(f"there{made.suffix}")
         if is_remote(target):
             fetch(target, there)
-        same = sha256_of(there if is_remote(target) else target) == sha256_of(made)
+        same = sha256(there if is_remote(target) else target) == sha256(made)
     except (UsageError, OSError) as error:
         return replace(outcome, error=describe_failure(error, task.source, task.target), written=None)
     if same:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rlenhance.core.errors import UsageError, printable
+from rlenhance.core.errors import UsageError, one_line, printable
 from rlenhance.data.examples import Example
 from rlenhance.data.image_cache import ImageSource
 from rlenhance.data.splits import Splits, split_by_scene
@@ -241,5 +241,4 @@ def _read(path: Path, reading: Callable[[], Any]) -> Any:
         raise UsageError(f"{path}: a MATLAB 7.3 file (HDF5), which SciPy does not read; the blocks ship as version 5: "
                          f"save them so (in MATLAB with -v7)") from error
     except (*DAMAGE, MatReadError, zlib.error, UnboundLocalError) as error:
-        text = " ".join(str(error).split())
-        raise UsageError(f"{path}: no readable .mat file ({text:.200})") from error
+        raise UsageError(f"{path}: no readable .mat file ({one_line(error, 200)})") from error

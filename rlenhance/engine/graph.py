@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.json_files import parse_json
 from rlenhance.core.threads import thread_count
 
@@ -116,7 +116,7 @@ class Graph:
             raise
         except Exception as error:  # onnxruntime's own classes derive from Exception alone
             if re.search("alloc|Insufficient memory", str(error)):
-                raise MemoryError(f"{self.path}: {' '.join(str(error).split()):.300}") from error
+                raise MemoryError(f"{self.path}: {one_line(error)}") from error
             raise _damaged(self.path, error) from error
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
@@ -184,7 +184,7 @@ _RUNNERS = {"onnxruntime": _OnnxRuntime, "opencv": _OpenCV}
 
 
 def _damaged(path: Path, error: Exception) -> UsageError:
-    return UsageError(f"{path}: damaged, or no graph that can be run ({' '.join(str(error).split()):.300}); write it "
+    return UsageError(f"{path}: damaged, or no graph that can be run ({one_line(error)}); write it "
                       f"anew with rlenhance export")
 
 

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load, load_file, save
 from torch import Tensor
 
-from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.errors import UnknownName, UsageError, one_line
 from rlenhance.core.json_files import parse_json
 from rlenhance.core.plugins import load_installed, loaded_plugins, plugins_of, texts_in, warn_if_changed
 from rlenhance.hub import migrate
@@ -30,7 +30,6 @@ from rlenhance.hub.weight_files import (
     check_header,
     config_text,
     digest,
-    one_line,
     reading_safetensors,
     weight_shapes,
 )
@@ -161,7 +160,7 @@ def load_network(folder: Path | str, device: torch.device | str = "cpu") -> Imag
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UsageError(f"{folder}: weights and config do not fit together ({one_line(error)})") from error
+        raise UsageError(f"{folder}: weights and config do not fit together ({one_line(error, 400)})") from error
     _check_finite(folder / MODEL, tensors, "use another checkpoint")
     check_digests(folder, config, (MODEL,))
     return network.to(device).eval()
@@ -197,7 +196,7 @@ def _create(folder: Path, config: Mapping[str, Any], shapes: Mapping[str, Sequen
         if isinstance(error, UnknownName) and missing:
             remedy = (f": it has parts of the plugin {', '.join(missing)}, and a checkpoint has no code imported; load "
                       f"it first, with --plugin {missing[0]}.py, or from Python with rlenhance.load_plugin")
-        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error)}){remedy}") from error
+        raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error, 400)}){remedy}") from error
     for module, known in needed.items():
         if module in loaded_plugins():
             warn_if_changed(loaded_plugins()[module], known, f"{folder} was trained")

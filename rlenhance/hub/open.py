@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.installation import install_line
 from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
 from rlenhance.engine.completion import ResidualCompletion
 from rlenhance.engine.episode import CompactEpisode, CompactPolicy
 from rlenhance.engine.tool_gains import ToolGains
 from rlenhance.hub.info import CONFIG, MODEL, find_checkpoint, read_config, read_info
-from rlenhance.hub.weight_files import check_digests, one_line, read_weights
+from rlenhance.hub.weight_files import check_digests, read_weights
 
 
 def open_network(folder: Path | str, device: str = "cpu") -> Any:
@@ -63,7 +63,7 @@ def _engine_network(folder: Path) -> Any:
         except ImportError:
             if isinstance(error, UsageError) and str(folder) in str(error):
                 raise error from None
-            raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error)})") from error
+            raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error, 400)})") from error
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.hub.info import CONFIG, MODEL, is_pickle
 
 #: Bytes of the header of a safetensors file that is read.
@@ -120,9 +120,3 @@ def file_digest(path: Path) -> str:
 def config_text(config: Mapping[str, Any]) -> bytes:
     """A config.json as it is written."""
     return json.dumps(config, indent=2).encode()
-
-
-def one_line(error: Exception) -> str:
-    """An error in one line, of at most 400 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) < 400 else f"{text[:400]}..."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, find_checkpoint, read_config, read_info
 from rlenhance.hub.shipped import CARD, FOLDER, locate
 from rlenhance.io.files import write_bytes
@@ -119,9 +119,8 @@ def make_card(name: str, info: ModelInfo, scores: Mapping[str, float], text: str
                   "      type: validation", "    metrics:"]
         for key, value in scores.items():
             lines += [f"    - type: {yaml_text(key.removeprefix('val/'))}", f"      value: {value:.6g}"]
-    title = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     command = COMMANDS[info.purpose]
-    lines += ["---", "", f"# {title}", "", *([text.partition("\n\n")[0], ""] if text else []), "## Use", "",
+    lines += ["---", "", f"# {one_line(name)}", "", *([text.partition("\n\n")[0], ""] if text else []), "## Use", "",
               "Download this folder, and name it:", "", "```bash", "pip install rlenhance",
               f"rlenhance {command} photo.jpg{' --mask mask.png' if info.needs_mask else ''} --model ./FOLDER", "```",
               "", "```python", "from rlenhance import load_model", "",

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
-from rlenhance.cluster.places import RemotePath, as_place, fetch, is_remote, put, sha256_of, stamp_of
+from rlenhance.cluster.places import RemotePath, as_place, fetch, is_remote, put, stamp_of
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.shipped import sha256
 from rlenhance.io import write
 
 fsspec = pytest.importorskip("fsspec")
@@ -52,7 +53,7 @@ def test_files_come_and_go_whole(tmp_path):
         put(tmp_path / "one", place)
         before = stamp_of(place)
         fetch(place, tmp_path / "back")
-        assert sha256_of(tmp_path / "back") == sha256_of(tmp_path / "one") and before
+        assert sha256(tmp_path / "back") == sha256(tmp_path / "one") and before
         (tmp_path / "two").write_bytes(b"two and more")
         put(tmp_path / "two", place)
         assert stamp_of(place) != before
