@@ -100,7 +100,8 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
         if actions is None:
             raise UsageError("--cube: this model decides place by place and has no look of the whole picture; use a "
                              "policy with a state size")
-        cube = make_cube(enhancer.network, actions, strength=enhancer.settings.strength)
+        cube = make_cube(enhancer.network, actions, strength=enhancer.settings.strength,
+                         table=enhancer.settings.table)
         title = f"{sources[0].stem}, {enhancer.folder.name if enhancer.folder else ''}"
         ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
         left = ["--denoise"] * bool(enhancer.settings.denoise) + ["--region"] * (enhancer.region is not None)

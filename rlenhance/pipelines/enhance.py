@@ -106,6 +106,12 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _check_settings(self) -> None:
         steps = self.settings.steps
         self.check_preference(self.settings.preference)
+        if self._replaced:
+            given = [*self.settings.preference, *["exposure_shift"] * bool(self.settings.exposure_shift),
+                     *["steps"] * (steps is not None)]
+            if given:
+                raise UsageError(f"the colour table of this look takes the place of the model, so {', '.join(given)} "
+                                 f"would change nothing: leave {'it' if len(given) == 1 else 'them'} out, or the look")
         if self.settings.exposure_shift and "exposure_level" not in self.preference_ranges:
             self.check_preference({"exposure_level": self.settings.exposure_shift})
         if not self._acts and steps is not None:
@@ -117,6 +123,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _acts(self) -> bool:
         """Whether the network is a policy, with steps and preferences."""
         return getattr(self.network, "horizon", None) is not None
+
+    @property
+    def _replaced(self) -> bool:
+        """Whether a colour table takes the place of the model."""
+        return self.settings.table is not None and self.settings.table.curve != "model"
 
     def check_preference(self, preference: Mapping[str, float | None]) -> None:
         """Raise UsageError for a preference that the model does not take, or outside its range."""
@@ -245,7 +256,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         result, decision = super().process(photo, mask=mask)
         levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
         words = describe_change(photo, result, levels, decision.get("denoise", 0))
-        if self.settings.strength == 1 and "exposure_level" in self.auto_preferences \
+        if self.settings.strength == 1 and self.settings.table is None and "exposure_level" in self.auto_preferences \
                 and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
             shadows = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
             decision = {**decision, **({"shadows": shadows} if shadows else {})}
@@ -338,7 +349,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def _enhanced(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White) -> np.ndarray:
         strength, given = self.settings.strength, white.before(pixels)
-        if actions is not None:
+        table = self.settings.table
+        if table is not None:
+            result = table(given if self._replaced else self._by_model(given, actions))
+            result = self._blended(given, result) if white.neutral else result
+        elif actions is not None:
             result = self.network.render_array(given, actions, strength if white.neutral else 1.0)
         else:
             planes = to_planes(given)
@@ -350,6 +365,19 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         result = white.after(result)
         if result.dtype == np.uint16 and pixels.dtype == np.uint8:
             result = cv2.convertScaleAbs(result, alpha=1 / 257)
+        return self._blended(pixels, result)
+
+    def _by_model(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None) -> np.ndarray:
+        """The whole change of the model."""
+        if actions is not None:
+            return np.asarray(self.network.render_array(pixels, actions, 1.0))
+        planes = to_planes(pixels)
+        result = self.network(planes, preference=self._preference_for(planes)) if self._acts else self.network(planes)
+        return to_pixels(result, pixels.dtype.type)
+
+    def _blended(self, pixels: np.ndarray, result: np.ndarray) -> np.ndarray:
+        """The change at the strength of the settings, of a picture in files' values."""
+        strength = self.settings.strength
         if strength == 1:
             return result
         if np.issubdtype(pixels.dtype, np.floating):

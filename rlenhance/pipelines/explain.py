@@ -30,7 +30,8 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[ArrayActi
         actions: the decision for it; None: the policy decides.
 
     Returns:
-        Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step.
+        Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step, unless the
+        colour table of a look takes its place.
     """
     shared = enhancer.shares_decision
     if shared and actions is None:
@@ -40,6 +41,9 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[ArrayActi
     cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
              Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
              histogram_cell(before, after)]
+    table = enhancer.settings.table
+    if table is not None and table.curve != "model":
+        actions = None  # its steps were not taken
     if actions is not None:
         _, actions = split_white(actions)
     formula = enhancer.network.formula if shared and actions else None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlenhance.core import __version__
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.json_files import naming, read_object, text
+from rlenhance.pipelines.color_table import MOST_GAIN
 from rlenhance.pipelines.options import PREFERENCES, EnhanceSettings, from_json, to_json
 
 if TYPE_CHECKING:
@@ -30,11 +31,11 @@ _LARGEST = 1e6  # a number in a function
 
 #: What a look may set: name -> (lowest, default, highest). `exposure_shift` is added to the automatic exposure;
 #: `warmth` is in mired: 1e6/6504 K less 1e6/K of the light that is made daylight, so that above 0 the picture becomes
-#: warmer; the others are preferences and settings of their names.
+#: warmer; `table_gain` is that of the colour table, in stops; the others are preferences and settings of their names.
 KNOBS: Mapping[str, tuple[float, float, float]] = {
     "exposure_shift": (-0.3, 0.0, 0.3), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
     "highlights": (0.0, 0.0, 1.0), "smoothness": (0.0, 0.0, 1.0), "strength": (0.0, 1.0, 1.0),
-    "denoise": (0.0, 0.5, 1.0), "warmth": (-245.0, 0.0, 70.0)}
+    "denoise": (0.0, 0.5, 1.0), "warmth": (-245.0, 0.0, 70.0), "table_gain": (-MOST_GAIN, 0.0, MOST_GAIN)}
 
 
 class Statistic(NamedTuple):
@@ -165,7 +166,11 @@ def with_knobs(settings: EnhanceSettings, values: Mapping[str, float]) -> Enhanc
     """
     clipped = {name: min(max(float(value), KNOBS[name][0]), KNOBS[name][2]) for name, value in values.items()}
     changes: dict[str, Any] = {name: round(value, 4) for name, value in clipped.items()
-                               if name not in PREFERENCES and name != "warmth"}
+                               if name not in PREFERENCES and name not in ("warmth", "table_gain")}
+    if "table_gain" in clipped:
+        if settings.table is None:
+            raise UsageError("table_gain is the gain of a colour table, and there is none: leave it out")
+        changes["table"] = replace(settings.table, gain=round(clipped["table_gain"], 4))
     if "warmth" in clipped:
         kelvin = 1e6 / (1e6 / _DAYLIGHT - clipped["warmth"])
         changes["white"] = round(min(max(kelvin, 2500.0), 12000.0), 1) if abs(clipped["warmth"]) > 0.5 else 0.0
@@ -243,6 +248,8 @@ def look_from_json(found: Any) -> Look:
     functions = {name: _function(name, value)
                  for name, value in _object("functions", found.get("functions", {}), KNOBS).items()}
     settings = from_json(EnhanceSettings, _object("settings", found["settings"]))
+    if "table_gain" in functions and settings.table is None:
+        raise UsageError("functions table_gain needs a table in the settings")
     return Look(text("model", found["model"]), found["sha256"], settings, functions,
                 _object("about", found.get("about", {})), text("made_with", found.get("made_with", "")))
 

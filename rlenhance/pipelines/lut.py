@@ -13,6 +13,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.core.types import ArrayAction
 from rlenhance.io.files import write_bytes
+from rlenhance.pipelines.color_table import ColorTable
 from rlenhance.pipelines.white import split_white
 
 #: Colours along each side of the table.
@@ -20,7 +21,7 @@ POINTS = 33
 
 
 def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS,
-              strength: float = 1.0) -> np.ndarray:
+              strength: float = 1.0, table: ColorTable | None = None) -> np.ndarray:
     """The effect of an episode on every colour, without its local agents: (points, points, points, 3) float32.
 
     The global agent holds the mean of the local agents; a colour table cannot hold differences from place to place.
@@ -30,6 +31,7 @@ def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS
         actions: the T actions for one picture, as `Enhancer.decide` gives them.
         points: colours along each side.
         strength: how much of the change is made.
+        table: of a look: takes the place of the episode, or follows it.
 
     Returns:
         Indexed by blue, green, red, as a .cube file is written: red changes fastest.
@@ -47,11 +49,12 @@ def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS
     white, actions = split_white(actions)
     planes = to_planes(white.before(to_pixels(colors, np.float32)))[0]
     guide = formula.flat_guide(planes)  # as on a flat surface of each colour
-    for action in actions:
+    for action in actions if table is None or table.curve == "model" else ():
         whole = {scope: entry if scope == "global" else np.zeros_like(entry[..., :1, :1])
                  for scope, entry in action.items()}
         planes = formula.apply(planes, formula.at_pixels(formula.parameters(whole), guide))
-    result = to_planes(white.after(to_pixels(planes, np.float32)))
+    made = to_pixels(planes, np.float32)
+    result = to_planes(white.after(made if table is None else table(made)))
     result = colors + np.float32(strength) * (result - colors)
     return np.ascontiguousarray(np.moveaxis(result[0].reshape(3, points, points, points), 0, -1))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.pipelines.color_table import ColorTable, table_from_json
 
 #: A preference that the model chooses itself, in files and on the command line; None in a mapping.
 AUTO = "auto"
@@ -150,6 +151,8 @@ class EnhanceSettings(ImageSettings):
             ("auto"): the part of a colour cast that is surely one is taken out, see
             `rlenhance.ops.white_balance.auto_gains`; 0 ("keep"): the colours of the light stay. Grey pictures stay.
         steps: stop a policy after this many of its steps; None: all.
+        table: of a look: takes the place of the model, or follows it, see `ColorTable`; None: the model alone. Where it
+            takes its place, preferences, exposure_shift and steps have no effect, and are refused.
     """
 
     suffix: ClassVar[str] = "_enhanced"
@@ -165,12 +168,15 @@ class EnhanceSettings(ImageSettings):
                                   "daylight), or auto: a cast is taken out as far as it is surely one (default)",
                                   low=2500, high=12000, unit="kelvin", auto=True, off="keep", metavar="auto|keep|K")
     steps: int | None = setting("stop the policy after N of its steps", whole=True, metavar="N")
+    table: ColorTable | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.preference, Mapping):
             raise UsageError(f"preference must be a mapping of names to numbers; got {_shown(self.preference)}")
         object.__setattr__(self, "preference", dict(self.preference))
+        if not isinstance(self.table, ColorTable | None):
+            raise UsageError(f"table must be a ColorTable; got {_shown(self.table)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +281,10 @@ def to_json(settings: ImageSettings) -> dict[str, Any]:
         {'exposure_level': 'auto'}
     """
     found = dataclasses.asdict(settings)
+    table: ColorTable | None = getattr(settings, "table", None)
+    found.pop("table", None)
+    if table is not None:
+        found["table"] = table.to_json()
     for name, about in settings_of(settings).items():
         found[name] = _word(about, found[name]) or found[name]
     if "preference" in found:
@@ -295,6 +305,8 @@ def from_json(kind: type[S], found: Mapping[str, Any]) -> S:
     given = dict(found)
     if "preference" in given:
         given["preference"] = preference_from_json(given["preference"])
+    if given.get("table") is not None:
+        given["table"] = table_from_json(given["table"])
     return kind(**given)
 
 

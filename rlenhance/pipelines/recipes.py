@@ -19,9 +19,9 @@ from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
-_SETTINGS = ("preference", "exposure_shift", "strength", "denoise", "white", "steps")
-_KEYS = (*_NEEDED, "exposure_shift", "steps", "together", "denoise", "white", "denoiser", "denoiser_sha256",
-         "made_with")
+_SETTINGS = ("preference", "exposure_shift", "strength", "denoise", "white", "steps", "table")
+_KEYS = (*_NEEDED, "exposure_shift", "steps", "together", "denoise", "white", "table", "denoiser",
+         "denoiser_sha256", "made_with")
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class Recipe:
         """The text of the file."""
         settings = to_json(self.settings)
         more: dict[str, Any] = {"exposure_shift": self.settings.exposure_shift} if self.settings.exposure_shift else {}
+        if "table" in settings:
+            more["table"] = settings["table"]
         if self.denoiser:
             more |= {"denoiser": self.denoiser, "denoiser_sha256": self.denoiser_sha256}
         return json.dumps({
