@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,12 +27,14 @@ from rlenhance.data import Example, ImageCache, load_split, open_dataset
 from rlenhance.data.examples import evenly_spread
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.style import clamp_to_ranges, measure
+from rlenhance.pipelines.edit_pairs import make_look, tables_of, with_table
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.learn_look import (
     KnobSearch,
     Regression,
     decibels,
     knobs_of,
+    leave_one_out,
     make_functions,
     named_knobs,
     refine,
@@ -65,8 +67,6 @@ class Arguments:
     """Some of the editors (default: all)."""
     limit: int = 24
     """Scenes that are scored on, evenly spread, one picture each (0: all)."""
-    refine: bool = True
-    """Measure the pairs anew around the knobs of the first regression, as `rlenhance learn` does."""
     bounds: bool = False
     """Also the best knobs of every picture, and the best constants in hindsight."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
@@ -108,29 +108,37 @@ def score(model: Enhancer, editor: Editor, own: Sequence[np.ndarray], shown: Seq
     searches = [KnobSearch(model, *pair) for pair in zip(chosen, edited, strict=True)]
     pairs = [search.run() for search in searches]
     targets = [_edit(editor, picture, rng) for picture in shown]
-    constant, best = regress(pairs)
-    first, _ = regress(pairs[:1])
-    if arguments.refine:
-        first = refine(searches[:1], pairs[:1], first, first)[2]
-        _, constant, best = refine(searches, pairs, constant, best)
+    learned, one = (make_look(model, str(model.folder), searches[:count], pairs[:count], {})
+                    for count in (len(pairs), 1))
+    near, constant, best = refine(searches, pairs, *regress(pairs))
     names = knobs_of(model)
+    by_knobs, plain = _look_of(model, names, best), _look_of(model, names, constant)
+    tables = tables_of(searches, [constant.bias] * len(pairs), leave_one_out(near, constant))
+    fixed = max((found for found in tables if found[0].function is None), key=lambda found: np.mean(
+        [decibels(error) for error in found[1]]))[0]
     ways: dict[str, Enhancer] = {
         "default": Enhancer(denoise=0), "match-style": Enhancer(denoise=0, preference=_level(model, edited[:1])),
-        "look of one": _with_look(model, names, first), "absolute": _absolute(model, names, constant, edited),
-        "constant": _with_look(model, names, constant), "look": _with_look(model, names, best)}
+        "look of one": Enhancer(look=_quiet(one.look)), "absolute": _absolute(model, names, constant, edited),
+        "constant": Enhancer(look=plain), "constant, table": Enhancer(look=with_table(plain, fixed)),
+        "look of knobs": Enhancer(look=by_knobs), "look": Enhancer(look=_quiet(learned.look))}
     row = {name: _score(way, shown, targets) for name, way in ways.items()}
     if arguments.bounds:
         fitted = [KnobSearch(model, *pair).run() for pair in zip(shown, targets, strict=True)]
-        row["hindsight"] = _score(_with_look(model, names, regress(fitted)[0]), shown, targets)
+        row["hindsight"] = _score(Enhancer(look=_look_of(model, names, regress(fitted)[0])), shown, targets)
         row["best knobs"] = float(np.mean([decibels(pair.error) for pair in fitted]))
-    return {**row, "functions": float(len(best.active))}
+    return {**row, "functions": float(len(learned.look.functions)), "table": float(learned.table is not None)}
 
 
-def _with_look(model: Enhancer, names: Sequence[str], found: Regression) -> Enhancer:
+def _quiet(look: Look) -> Look:
+    """A look that removes no noise."""
+    return replace(look, settings=replace(look.settings, denoise=0.0))
+
+
+def _look_of(model: Enhancer, names: Sequence[str], found: Regression) -> Look:
     fixed = {name: value for name, value in named_knobs(names, found.bias).items()
              if names.index(name) not in found.active}
     settings = with_knobs(EnhanceSettings(denoise=0.0), fixed)
-    return Enhancer(look=Look(str(model.folder), model.sha256, settings, make_functions(names, found)))
+    return Look(str(model.folder), model.sha256, settings, make_functions(names, found))
 
 
 def _absolute(model: Enhancer, names: Sequence[str], found: Regression, edited: Sequence[np.ndarray]) -> Enhancer:

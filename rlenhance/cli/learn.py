@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MANY = 30
 #: Pairs from which on a look may depend on the picture.
 FEW = 3
+CURVE_WORDS = {"gamma": "a gamma of table_gain stops", "exposure": "table_gain stops of light"}
 
 
 def add(commands: Any) -> None:
@@ -82,15 +83,22 @@ def run(arguments: argparse.Namespace) -> int:
 def describe(learned: LearnedLook) -> list[str]:
     """What was learned, knob by knob, and how well it explains the edits."""
     settings, lines = learned.look.settings, []
+    table = settings.table
     constants: dict[str, Any] = {"exposure_shift": settings.exposure_shift, **settings.preference,
                                  "strength": settings.strength}
     if "warmth" not in learned.look.functions:
         constants["white"] = f"{settings.white:g} K" if settings.white else "kept"
+    if table is not None and table.curve != "model":
+        constants = {"table_gain": table.gain}
     for name, value in constants.items():
         if name not in learned.look.functions:
             lines.append(f"{name}: {value if isinstance(value, str) else format(value, '+.2f')}, for every picture")
     for name, function in learned.look.functions.items():
         lines.append(f"{name}: {function.bias:+.2f}, and with the picture: {_largest(function.weights)}")
+    if table is not None:
+        words = "follows the model" if table.curve == "model" else \
+            f"takes the place of the model's curves: {CURVE_WORDS[table.curve]}, then the table"
+        lines.append(f"a table of {table.size} x {table.size} x {table.size} colours {words}")
     count = len(learned.pairs)
     these = "this edit" if count == 1 else f"these {count} edits"
     gain = _mean(learned.own) - _mean(learned.default)
@@ -98,7 +106,7 @@ def describe(learned: LearnedLook) -> list[str]:
                  f"({_mean(learned.default):.1f} to {_mean(learned.own):.1f} dB)")
     if learned.predicted:
         depends = "; no knob depends on the picture" if not learned.look.functions else ""
-        lines.append(f"each as the others predict it: {_mean(learned.predicted):.1f} dB, with constants "
+        lines.append(f"each as the others predict it: {_mean(learned.predicted):.1f} dB, with constant knobs "
                      f"{_mean(learned.constant):.1f} dB{depends}")
     if count < FEW:
         lines.append(f"from {FEW} edits on, a look may depend on the picture")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from rlenhance.pipelines.learn_look import (
     refine,
     regress,
 )
+from rlenhance.pipelines.learn_table import TableFit, TableSample, candidates, make_sample
 from rlenhance.pipelines.looks import Look, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 #: Decibels below which the nearest result of a model does not resemble an edit.
 LIKE = 20.0
+#: Pairs from which on a look may hold a colour table, and decibels by which it must predict edits better that were left
+#: out.
+FEW_FOR_TABLE, _TABLE_GAIN = 3, 0.5
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class LearnedLook:
             the best constant that the other pairs give, and with the look that the other pairs give; the last two are
             empty for one pair.
         regression: what the functions were made of.
+        table: the colour table that the look holds; None: it has none.
     """
 
     look: Look
@@ -59,6 +64,7 @@ class LearnedLook:
     constant: Sequence[float]
     predicted: Sequence[float]
     regression: Regression
+    table: TableFit | None = None
 
 
 def find_edits(before: Path, after: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
@@ -153,11 +159,18 @@ def learn_from(enhancer: Enhancer, model: Path | str, pairs: Sequence[tuple[Path
         words = f"the nearest that {model} comes to {', '.join(unfit)} is below {LIKE:g} dB" if unfit else "no pair"
         raise UsageError(f"no look is learned: {words}; edits of tone and colour can be learned, not collages, frames "
                          f"or black and white")
-    return _learned(enhancer, model, searches, fitted, unfit)
+    return make_look(enhancer, model, searches, fitted, unfit)
 
 
-def _learned(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSearch], fitted: Sequence[FittedPair],
-             unfit: dict[str, float]) -> LearnedLook:
+def make_look(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSearch], fitted: Sequence[FittedPair],
+              unfit: dict[str, float]) -> LearnedLook:
+    """The look of pairs whose knobs were found.
+
+    Args:
+        enhancer, model: see `learn_from`.
+        searches, fitted: each pair, and what its search gave.
+        unfit: see `LearnedLook`.
+    """
     names = knobs_of(enhancer)
     near, constant, best = refine(searches, fitted, *regress(fitted))
     default = [decibels(pair.default_error) for pair in fitted]
@@ -167,9 +180,50 @@ def _learned(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSearc
                        for found in (constant, best))
     fixed = {name: value for name, value in named_knobs(names, best.bias).items()
              if names.index(name) not in best.active}
+    look = Look(str(model), enhancer.sha256, with_knobs(EnhanceSettings(), fixed), make_functions(names, best))
+    table = None
+    if len(fitted) >= FEW_FOR_TABLE:
+        tables = tables_of(searches, [best.values(pair) for pair in fitted], leave_one_out(near, best))
+        found, errors = max(tables, key=lambda one: _score(one[1]))
+        if _score(errors) > float(np.mean(predicted)) + _TABLE_GAIN:
+            table, look = found, with_table(look, found)
+            samples = samples_of(searches, [best.values(pair) for pair in fitted] if found.curve == "model" else None)
+            own, predicted = [decibels(found.error(sample)) for sample in samples], [*map(decibels, errors.tolist())]
     scores = {"default": default, "look": own, "constant, left out": held, "look, left out": predicted}
     about: dict[str, Any] = {
         "how": "rlenhance learn", "pairs": [pair.name for pair in fitted], "do not fit": list(unfit),
         "decibels": {name: round(float(np.mean(values)), 2) for name, values in scores.items() if values}}
-    look = Look(str(model), enhancer.sha256, with_knobs(EnhanceSettings(), fixed), make_functions(names, best), about)
-    return LearnedLook(look, fitted, unfit, default, own, held, predicted, best)
+    return LearnedLook(replace(look, about=about), fitted, unfit, default, own, held, predicted, best, table)
+
+
+def tables_of(searches: Sequence[KnobSearch], values: Sequence[np.ndarray],
+              held: Sequence[np.ndarray]) -> list[tuple[TableFit, np.ndarray]]:
+    """The colour tables of every kind for pairs, see `rlenhance.pipelines.learn_table.candidates`.
+
+    Args:
+        searches: of the pairs.
+        values: the knobs of each, (K,), in steps from their defaults.
+        held: as the other pairs predict them.
+    """
+    return candidates(samples_of(searches), samples_of(searches, values), samples_of(searches, held))
+
+
+def samples_of(searches: Sequence[KnobSearch], values: Sequence[np.ndarray] | None = None) -> list[TableSample]:
+    """Pairs as tables see them: photographs, or with `values` the model's results at these knobs."""
+    before = [search.before if values is None else search.rendered(values[number])
+              for number, search in enumerate(searches)]
+    return [make_sample(pixels, search.after, search.standardised)
+            for pixels, search in zip(before, searches, strict=True)]
+
+
+def with_table(look: Look, found: TableFit) -> Look:
+    """A look with a colour table, which takes the place of its knobs unless it follows the model."""
+    if found.curve == "model":
+        return replace(look, settings=replace(look.settings, table=found.table))
+    function = found.function
+    return replace(look, settings=EnhanceSettings(white=0.0, table=found.table),
+                   functions={} if function is None else {"table_gain": function})
+
+
+def _score(errors: np.ndarray) -> float:
+    return float(np.mean([decibels(error) for error in errors.tolist()]))

@@ -164,8 +164,17 @@ class KnobSearch:
 
     def error_of(self, values: np.ndarray) -> float:
         """The mean squared error with knobs in steps from their defaults, as a look has them."""
+        return _error(self.rendered(values), self.after)
+
+    def rendered(self, values: np.ndarray) -> np.ndarray:
+        """The model's result, (64, 64, 3), with knobs in steps from their defaults."""
         chosen = with_knobs(EnhanceSettings(denoise=0.0, white=0.0), named_knobs(self.names, values))
-        return _error(np.asarray(self.enhancer.with_settings(chosen)(self.before)), self.after)
+        return np.asarray(self.enhancer.with_settings(chosen)(self.before))
+
+    @property
+    def standardised(self) -> np.ndarray:
+        """The statistics of the photograph, as functions take them."""
+        return np.array([standardised(name, self.found[name]) for name in STATISTICS])
 
     def _automatic(self, place: np.ndarray) -> float:
         """The automatic exposure beside the other knobs."""
