@@ -30,8 +30,8 @@ def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[ArrayActi
         actions: the decision for it; None: the policy decides.
 
     Returns:
-        Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step, unless the
-        colour table of a look takes its place.
+        Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step,
+        unless the colour table of a look takes its place.
     """
     shared = enhancer.shares_decision
     if shared and actions is None:
