@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 #: Decibels below which the nearest result of a model does not resemble an edit.
 LIKE = 20.0
-#: Pairs from which on a look may hold a colour table, and decibels by which it must predict edits better that were left
-#: out.
-FEW_FOR_TABLE, _TABLE_GAIN = 3, 0.5
+#: Pairs from which on a look may hold a colour table. It must predict edits that were left out so many decibels better
+#: than knobs, and so many decibels less well at most than the nearest knobs of each: where those come nearer by far, the
+#: editor's curves are the model's.
+FEW_FOR_TABLE, _TABLE_GAIN, _TABLE_LOSS = 3, 0.5, 3.0
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,8 @@ def make_look(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSear
     if len(fitted) >= FEW_FOR_TABLE:
         tables = tables_of(searches, [best.values(pair) for pair in fitted], leave_one_out(near, best))
         found, errors = max(tables, key=lambda one: _score(one[1]))
-        if _score(errors) > float(np.mean(predicted)) + _TABLE_GAIN:
+        nearest = float(np.mean([decibels(pair.error) for pair in fitted]))
+        if _score(errors) > max(float(np.mean(predicted)) + _TABLE_GAIN, nearest - _TABLE_LOSS):
             table, look = found, with_table(look, found)
             samples = samples_of(searches, [best.values(pair) for pair in fitted] if found.curve == "model" else None)
             own, predicted = [decibels(found.error(sample)) for sample in samples], [*map(decibels, errors.tolist())]

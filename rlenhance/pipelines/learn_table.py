@@ -83,8 +83,8 @@ class TableFit:
 
 def make_sample(before: np.ndarray, after: np.ndarray, inputs: np.ndarray) -> TableSample:
     """Of two pictures (H, W, 3), uint8, uint16 or float, of the same content, and the statistics."""
-    planes = (resized_planes(pixels, _SIDE)[0] for pixels in (before, after))
-    return TableSample(*(plane.reshape(3, -1).T.astype(np.float32) for plane in planes), inputs)
+    given, wanted = (resized_planes(pixels, _SIDE)[0].reshape(3, -1).T.astype(np.float32) for pixels in (before, after))
+    return TableSample(given, wanted, inputs)
 
 
 def fit_table(samples: Sequence[TableSample], curve: str, follow: bool) -> TableFit:

@@ -43,7 +43,6 @@ VISIBLE: Mapping[str, float] = {"exposure_shift": 8.5, "contrast": 2.0, "color":
 CONTEXT = ("stops", "bright", "saturation")
 #: Picks after which the first look can be had, and after which it is not worth to go on.
 FEWEST, MOST = 4, 15
-_SHARPNESS = 3.0  # mean weight of the knobs, in the noise of the choices
 _ENOUGH = 0.9  # expected share of what can be gained
 _SLIGHT = 0.05  # of a usual departure, per standard deviation of a statistic: a knob depends on the picture beyond it
 
@@ -146,7 +145,7 @@ class TasteSession:
     def certainty(self) -> Certainty:
         """How sure the look is."""
         if self._certainty is None:
-            self._certainty = self.model.certainty(np.random.default_rng([self.seed, len(self.picks), 1]))
+            self._certainty = self.model.certainty()
         return self._certainty
 
     @property
@@ -241,8 +240,7 @@ def knob_space(enhancer: Enhancer, knobs: Sequence[str] | None = None) -> KnobSp
     usual = np.array([USUAL[name] for name in names])
     low, high = np.maximum(low, default - _REACH * usual), np.minimum(high, default + _REACH * usual)
     counts = np.array([VISIBLE[name] for name in names]) ** 2  # a squared distance between the pictures
-    return KnobSpace(names, low, default, high, usual,
-                     _SHARPNESS * counts / counts.mean())
+    return KnobSpace(names, low, default, high, usual, counts / counts.mean())
 
 
 def resume(state: str | bytes, source: Path | str, enhancer: Enhancer,

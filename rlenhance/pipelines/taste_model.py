@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -10,14 +9,12 @@ from typing import Literal
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.ops.preference_gp import Choices, Posterior, choose_options, draw, fit
+from rlenhance.ops.ideal_point import Belief, Choice
 
 #: What may be answered but the number of an option.
 Answer = int | Literal["neither", "skip", "alike"]
 WORDS = ("neither", "skip", "alike")
-_IDEAL, _ANY, _SAMPLES = 150, 50, 400  # candidates near what may be liked, anywhere; samples of their utilities
-_MILD = 4  # questions by which the options reach a usual departure farther
-_NEAR = 0.1  # of what can be gained: a look that is nearer to the best one is as good as it
+_NEAR = 0.1  # of what can be gained, or of a usual departure: what is nearer is as good
 
 
 @dataclass(frozen=True)
@@ -91,57 +88,47 @@ class TasteModel:
     contexts: np.ndarray
     picks: tuple[Pick, ...] = ()
     _bounds: tuple[np.ndarray, np.ndarray] = field(init=False, repr=False)
+    _former: TasteModel | None = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         self._bounds = self.space.to_points(self.space.low), self.space.to_points(self.space.high)
 
     def after(self, pick: Pick) -> TasteModel:
         """The model with one more answer."""
-        return TasteModel(self.space, self.contexts, (*self.picks, pick))
+        model = TasteModel(self.space, self.contexts, (*self.picks, pick))
+        model._former = self
+        return model
 
     @cached_property
-    def posterior(self) -> Posterior:
+    def belief(self) -> Belief:
         """What the answers say about the utility."""
-        return fit(_choices(self.space, self.contexts, self.picks), self.space.weights)
+        if self._former is None:
+            found = Belief(self.space.weights, *self._bounds, self.contexts)
+            picks = self.picks
+        else:
+            found, picks = self._former.belief, self.picks[-1:]
+        for pick in picks:
+            choice = _choice(self.space, pick)
+            found = found if choice is None else found.after(choice)
+        return found
 
     def best(self, context: np.ndarray) -> np.ndarray:
         """The recommended values (D,) in a context (C,)."""
-        return self.space.to_values(self.posterior.ideal_points(context, *self._bounds)[0])
+        return self.space.to_values(self.belief.best(context))
 
     def options(self, photo: int, count: int, generator: np.random.Generator) -> np.ndarray:
-        """The options of the next question on a photograph, in no order: (count, D) values.
+        """The options of the next question on a photograph, in no order: (count, D) values."""
+        return self.space.to_values(generator.permutation(self.belief.options(photo, count, generator)))
 
-        The first ones are mild: they reach to a usual departure, and those of each question farther than the last.
-        """
-        reach = 1 + len(self.picks) / _MILD
-        points, mean, covariance = self._candidates(self.contexts[photo], generator, reach)
-        chosen = choose_options(mean, covariance, count, draw(mean, covariance, _SAMPLES, generator))
-        return self.space.to_values(points[generator.permutation(chosen)])
-
-    def certainty(self, generator: np.random.Generator) -> Certainty:
+    def certainty(self) -> Certainty:
         """How sure the recommendations for the photographs are."""
         if not any(pick.answer != "skip" for pick in self.picks):
             return Certainty(0.0, 0.0)
-        reached, attainable = [], []
-        for context in self.contexts:
-            _, mean, covariance = self._candidates(context, generator)
-            samples = draw(mean, covariance, _SAMPLES, generator)  # of the recommended point, the default, others
-            attainable.append(samples.max(axis=1) - samples[:, 1])
-            reached.append(samples[:, 0] - samples[:, 1])
-        gained, best = np.array(reached), np.array(attainable)
-        share = float(gained.mean() / max(best.mean(), 1e-9))
-        return Certainty(min(max(share, 0.0), 1.0), float((gained >= (1 - _NEAR) * best.mean(axis=1)[:, None]).mean()))
-
-    def _candidates(self, context: np.ndarray,
-                    generator: np.random.Generator,
-                    reach: float = np.inf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points that may be the best ones and lie within `reach`, with the mean and the covariance of their utilities;
-        the recommended one and the default come first."""
-        best = self.posterior.ideal_points(context, *self._bounds)
-        ideal = self.posterior.ideal_points(context, *self._bounds, generator, _IDEAL)
-        other = np.clip(generator.standard_normal((_ANY, best.shape[1])), *self._bounds)
-        points = np.clip(np.concatenate([best, np.zeros_like(best), ideal, other]), -reach, reach)
-        return points, *self.posterior.predict(points, np.tile(context, (len(points), 1)))
+        belief = self.belief
+        reached = np.array([belief.utilities(belief.best(context)[None], context)[:, 0] for context in self.contexts])
+        best = np.array([belief.attainable(context) for context in self.contexts])
+        shares = reached.mean(axis=0) / np.maximum(best.mean(axis=0), 1e-9)
+        return Certainty(min(max(float(shares.mean()), 0.0), 1.0), float((shares >= 1 - _NEAR).mean()))
 
 
 def check_answer(answer: object, count: int) -> Answer:
@@ -154,32 +141,18 @@ def check_answer(answer: object, count: int) -> Answer:
                      f"got {answer!r:.60}")
 
 
-def _choices(space: KnobSpace, contexts: np.ndarray, picks: Sequence[Pick]) -> Choices:
-    """The pairs that the answers stand for.
+def _choice(space: KnobSpace, pick: Pick) -> Choice | None:
+    """What an answer says; None where it says nothing.
 
-    An option that was chosen is preferred to each of the others. Of options that are alike each is preferred to each
-    other half. Where none was good enough, the recommended point, unless it was among them, is preferred to each.
+    Where no option was good enough, what was recommended, unless it was among them, is chosen before all of them.
     """
-    points: list[np.ndarray] = []
-    photos: list[int] = []
-    pairs: list[tuple[int, int]] = []
-    shares: list[float] = []
-    for pick in picks:
-        first, count = len(points), len(pick.options)
-        shown = range(first, first + count)
-        if pick.answer == "skip":
-            continue
-        points += list(space.to_points(pick.options))
-        if pick.answer == "alike":
-            found = [(i, j) for i in shown for j in shown if i != j]
-        elif pick.answer == "neither":
-            points.append(space.to_points(np.asarray(pick.instead)))
-            found = [(first + count, i) for i in shown if np.abs(points[i] - points[-1]).max() > _NEAR]
-        else:
-            found = [(first + int(pick.answer), i) for i in shown if i != first + int(pick.answer)]
-        photos += [pick.photo] * (len(points) - first)
-        pairs += found
-        shares += [0.5 if pick.answer == "alike" else 1.0] * len(found)
-    size = len(space.names)
-    return Choices(np.array(points).reshape(-1, size), contexts[photos].reshape(len(points), contexts.shape[1]),
-                   np.array(pairs, int).reshape(-1, 2), np.array(shares))
+    points, count = space.to_points(pick.options), len(pick.options)
+    if pick.answer == "skip":
+        return None
+    if pick.answer == "alike":
+        return Choice(pick.photo, points, np.full(count, 1 / count))
+    if pick.answer == "neither":
+        instead = space.to_points(np.asarray(pick.instead))
+        worse = points[np.abs(points - instead).max(axis=1) > _NEAR]
+        return Choice(pick.photo, np.concatenate([instead[None], worse]), np.eye(len(worse) + 1)[0])
+    return Choice(pick.photo, points, np.eye(count)[int(pick.answer)])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlenhance.ops.preference_gp import (
+from experiments.core.preference_gp import (
     Choices,
     Posterior,
     Prior,
