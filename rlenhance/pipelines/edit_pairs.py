@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 #: Decibels below which the nearest result of a model does not resemble an edit.
 LIKE = 20.0
 #: Pairs from which on a look may hold a colour table. It must predict edits that were left out so many decibels better
-#: than knobs, and so many decibels less well at most than the nearest knobs of each: where those come nearer by far, the
-#: editor's curves are the model's.
+#: than knobs, and come within so many decibels of the nearest knobs of each edit's own: where those come nearer by far,
+#: the editor's curves are the model's.
 FEW_FOR_TABLE, _TABLE_GAIN, _TABLE_LOSS = 3, 0.5, 3.0
 
 
