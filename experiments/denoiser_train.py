@@ -1,6 +1,9 @@
 """Train the learned denoiser: `python -m experiments.denoiser_train --data DIR --channels 1 --minutes 45`."""
 
-from experiments.tasks.denoiser_command import denoiser_command
+import sys
+
+from experiments.core.cli import train_command
+from experiments.tasks.denoiser_command import DENOISER, spread_folders
 
 if __name__ == "__main__":
-    raise SystemExit(denoiser_command())
+    raise SystemExit(train_command(DENOISER, spread_folders(sys.argv[1:])))

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
+import experiments
 from experiments.core.cli import lists_of, parse
 from experiments.core.config import replaced
 from experiments.core.plugins import load_plugins, named_plugins, with_plugins
@@ -153,16 +154,22 @@ def task_of(command: str) -> Task[Any, Any]:
     Raises:
         UsageError: no such command.
     """
-    name = command.removeprefix("experiments.")
+    task = _task_in(command.removeprefix("experiments."))
+    if task is None:
+        names = sorted(path.stem for path in Path(experiments.__file__).parent.glob("*_train.py"))
+        raise UsageError(f"{command!r}: no command that trains a task; there are "
+                         f"{', '.join(name for name in names if _task_in(name) is not None)}")
+    return task
+
+
+def _task_in(name: str) -> Task[Any, Any] | None:
+    """The task of a module of `experiments`; None where there is no such module, or not one task in it."""
     try:
         module = importlib.import_module(f"experiments.{name}") if name.isidentifier() else None
     except ModuleNotFoundError:
         module = None
-    found = [value for value in vars(module or object()).values() if isinstance(value, Task)] if module else []
-    if len(found) != 1:
-        raise UsageError(f"{command!r}: no command that trains a task; there are lol_train, denoise_train, "
-                         f"denoiser_train, complete_train, restore_train, rse_train, toolchain_train and tools_train")
-    return found[0]
+    found = [value for value in vars(module).values() if isinstance(value, Task)] if module else []
+    return found[0] if len(found) == 1 else None
 
 
 def prepare(config: SweepConfig, words: Sequence[str]) -> Sweep:

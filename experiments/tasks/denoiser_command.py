@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.core.cli import train_command
 from experiments.core.config import Flat
 from experiments.tasks.restore import RestoreTask
 from experiments.tasks.restore_config import RestoreConfig, RestoreNetworkConfig, RestoreTrainConfig
@@ -31,17 +29,8 @@ class DenoiserTask(RestoreTask):
 DENOISER = DenoiserTask()
 
 
-def denoiser_command(words: Sequence[str] | None = None) -> int:
-    """The command line of `denoiser_train`, whose --data takes several folders.
-
-    Returns:
-        The exit status, see `train_command`.
-    """
-    return train_command(DENOISER, spread_folders(sys.argv[1:] if words is None else words))
-
-
 def spread_folders(words: Sequence[str]) -> list[str]:
-    """The words with the second and further values of --data as those of --more.
+    """The words of a command line, the second and further values of --data as those of --more.
 
     Example:
         >>> spread_folders(["--data", "a", "b", "--seed", "1"])

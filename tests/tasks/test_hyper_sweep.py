@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments.core.sweep import is_hopeless, open_study, report, run_sweep
-from experiments.core.sweep_settings import Span, SweepConfig, prepare, settings_of
+from experiments.core.sweep_settings import Span, SweepConfig, prepare, settings_of, task_of
 from experiments.sweep import sweep_command
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read
@@ -40,6 +41,16 @@ def test_ranges_that_are_none_are_refused(text):
     """Each with what belongs there."""
     with pytest.raises(UsageError, match="--search"):
         prepare(SweepConfig("lol_train", search=(f"horizon={text}",)), ())
+
+
+def test_every_command_that_the_page_names_can_be_swept():
+    """And a refusal names the same ones."""
+    page = (ROOT / "docs/howto/sweeps.md").read_text()
+    named = re.findall(r"`(\w+_train)`", next(line for line in page.splitlines() if line.startswith("| `lol_train`")))
+    with pytest.raises(UsageError, match="no command that trains a task; there are ") as told:
+        task_of("nothing_train")
+    assert set(named) == set(str(told.value).split("there are ")[1].split(", "))
+    assert [task_of(name).command for name in named] == [f"experiments.{name}" for name in named]
 
 
 @pytest.mark.parametrize("changes, more, told", [
