@@ -19,7 +19,7 @@ from rlenhance.core.pixels import resize_planes, to_planes
 from rlenhance.data import ImageCache, open_clean
 from rlenhance.data.examples import evenly_spread
 from rlenhance.engine.graph import adds_bytes_exactly
-from rlenhance.engine.networks import EXPORT, QUANTIZED, load
+from rlenhance.engine.networks import QUANTIZED, export_path, load
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_config
 from rlenhance.hub.quantize import Recorder, quantize_part
@@ -67,7 +67,7 @@ def main(arguments: Arguments) -> dict[str, float]:
     losses = {}
     for name in arguments.names:
         folder = arguments.folder / name
-        if not (folder / EXPORT.format(part=PART)).is_file():
+        if not export_path(folder, PART).is_file():
             raise UsageError(f"{folder}: has no export; name a shipped model that python -m "
                              f"experiments.scripts.export_shipped writes one for")
         network = opened(folder, quantized=False)

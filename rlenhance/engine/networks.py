@@ -23,6 +23,8 @@ from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, picture_statistics
 NETWORKS: Registry[type[Network]] = Registry("exported network")
 #: Files of a checkpoint: its graphs by part, of which most networks have one, and the same in 8 bits.
 EXPORT, QUANTIZED = "{part}.onnx", "{part}.int8.onnx"
+#: The export where another ONNX file has its name: model.onnx of a folder for model hubs is a graph with its weights.
+BESIDE = "{part}.export.onnx"
 _WEIGHTS = "model.safetensors"
 
 
@@ -63,7 +65,7 @@ class Network:
             graph = Graph(small, weights, backend)
             if graph.facts.get("sha256") == hashlib.sha256((self.folder / _WEIGHTS).read_bytes()).hexdigest():
                 return graph  # its steps were measured with other weights otherwise
-        graph = Graph(self.folder / EXPORT.format(part=part), weights, backend)
+        graph = Graph(export_path(self.folder, part), weights, backend)
         if graph.facts.get("model") != self.spec:
             raise StaleExport(f"{graph.path}: was written for another config (config.json has changed since); write it "
                               f"anew with rlenhance export")
@@ -72,6 +74,12 @@ class Network:
     def run(self, **arrays: np.ndarray) -> Any:
         """The outputs of the part "model", see `Graph.run`."""
         return self.graphs["model"].run(**arrays)
+
+
+def export_path(folder: Path, part: str) -> Path:
+    """Where the export of a part lies in a checkpoint, or would lie."""
+    beside = folder / BESIDE.format(part=part)
+    return beside if beside.is_file() else folder / EXPORT.format(part=part)
 
 
 def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], backend: str | None = None, *,
@@ -89,7 +97,7 @@ def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarr
         StaleExport: it was written for another config, for weights of other shapes, or by another version.
     """
     name = config["model"]["name"]
-    if name not in NETWORKS or not (folder / EXPORT.format(part="model")).is_file():
+    if name not in NETWORKS or not export_path(folder, "model").is_file():
         return None
     return NETWORKS[name](folder, config, weights, backend, quantized)
 

@@ -18,8 +18,8 @@ from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import Graph, available_backends, facts_text
-from rlenhance.engine.networks import EXPORT
+from rlenhance.engine.graph import Graph, StaleExport, available_backends, facts_text, read_facts
+from rlenhance.engine.networks import BESIDE, export_path
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.export_filters import can_export_filters, first_step, later_step
 from rlenhance.hub.info import FORMAT, read_config
@@ -100,7 +100,7 @@ def export_checkpoint(folder: Path) -> list[Path]:
         raise UsageError(f"exporting needs onnx: {install_line('onnx')}")
     stored, paths = read_weights(folder), []
     for name, part in parts.items():
-        path = folder / EXPORT.format(part=name)
+        path = _place(folder, name)
         write_bytes(bare_graph(traced(network, part), stored, {"model": config["model"]}), path)
         paths.append(path)
         try:
@@ -111,6 +111,19 @@ def export_checkpoint(folder: Path) -> list[Path]:
                 written.unlink(missing_ok=True)
             raise
     return paths
+
+
+def _place(folder: Path, part: str) -> Path:
+    """Where the export of a part is written: an ONNX file of its name that is no export stays."""
+    path = export_path(folder, part)
+    try:
+        if path.is_file():
+            read_facts(path)
+    except StaleExport:
+        pass
+    except UsageError:
+        return folder / BESIDE.format(part=part)
+    return path
 
 
 def traced(network: nn.Module, part: Part) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.engine.graph import Graph
-from rlenhance.engine.networks import EXPORT, QUANTIZED
+from rlenhance.engine.networks import QUANTIZED, export_path
 from rlenhance.hub.export import bare_graph
 from rlenhance.hub.info import MODEL
 from rlenhance.hub.shipped import sha256
@@ -64,7 +64,7 @@ def quantize_part(folder: Path, part: str, feeds: Sequence[Mapping[str, np.ndarr
     except ImportError as error:
         raise UsageError(f"graphs in 8 bits are written with onnx and onnxruntime: {install_line('onnx')}") from error
     weights = read_weights(folder)
-    graph = Graph(folder / EXPORT.format(part=part), weights, "onnxruntime")
+    graph = Graph(export_path(folder, part), weights, "onnxruntime")
     with tempfile.TemporaryDirectory() as room:
         plain, small = Path(room) / "plain.onnx", Path(room) / "small.onnx"
         options = onnxruntime.SessionOptions()  # what follows from weights alone becomes weights

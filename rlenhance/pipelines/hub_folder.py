@@ -8,11 +8,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError, one_line
+from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
+from rlenhance.engine.graph import read_facts
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, find_checkpoint, read_config, read_info
 from rlenhance.hub.shipped import CARD, FOLDER, locate
 from rlenhance.io.files import write_bytes
@@ -21,6 +24,7 @@ from rlenhance.pipelines.preference_text import describe_preferences
 
 README, GRAPH, SCORES = "README.md", "model.onnx", "metrics.json"
 _FILES = frozenset((README, GRAPH, SCORES, CONFIG, MODEL))
+_EXPORTS = (".export.onnx", ".int8.onnx")  # endings of what `rlenhance.engine` computes a network with
 _TAGS = {"enhance": "low-light-enhancement", "denoise": "denoising", "completion": "inpainting",
          "upscale": "super-resolution", "restore": "image-restoration"}
 
@@ -82,6 +86,7 @@ def write_hub_folder(model: Path | str, folder: Path, *, name: str = "", card: P
             shutil.rmtree(beside / "new")
         info = read_info(source)
         without = _write_graph(source, network, info, beside / GRAPH)
+        _copy_exports(source, network.spec["name"], beside)
         scores = dict(_scores(info.about))
         if scores:
             _write_json(beside / SCORES, {"step": info.about.get("step"), "scores": scores})
@@ -164,7 +169,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise UsageError(f"{folder}: is no folder; name another one")
     held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    others = [name for name in held if not (name in _FILES or name.startswith("."))]
+    others = [name for name in held if not (_is_own(name) or name.startswith("."))]
     if others:
         raise UsageError(f"{folder}: holds other files ({', '.join(others)[:100]}), which are not replaced; name a new "
                          f"folder")
@@ -227,8 +232,23 @@ def _move(beside: Path, folder: Path) -> None:
     if not folder.exists():
         os.replace(beside, folder)
         return
-    for name in _FILES:
+    for name in {path.name for path in (*beside.iterdir(), *folder.iterdir()) if _is_own(path.name)}:
         if (beside / name).exists():
             os.replace(beside / name, folder / name)
         else:
             (folder / name).unlink(missing_ok=True)
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file is one of those that are written."""
+    return name in _FILES or name.endswith(_EXPORTS)
+
+
+def _copy_exports(source: Path, model: str, folder: Path) -> None:
+    """Copy the graphs without weights, with which a model needs no torch, where the checkpoint has them."""
+    for part in networks.NETWORKS[model].parts if model in networks.NETWORKS else ():
+        for path, pattern in ((networks.export_path(source, part), networks.BESIDE),
+                              (source / networks.QUANTIZED.format(part=part), networks.QUANTIZED)):
+            with suppress(UsageError):  # none there, or the whole graph of such a folder
+                read_facts(path)
+                shutil.copyfile(path, folder / pattern.format(part=part))

@@ -1,6 +1,7 @@
 """`rlenhance export --hub`: the folder gives the same pixels, its card is YAML, and nothing else is touched."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ import torch
 from rlenhance import load_model
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.engine import networks
 from rlenhance.hub import shipped
 from rlenhance.hub.checkpoint import save_checkpoint
+from rlenhance.hub.export import export_checkpoint
 from rlenhance.hub.info import read_info
+from rlenhance.hub.open import open_network
 from rlenhance.io import read, write
 from rlenhance.pipelines import hub_folder
 from rlenhance.pipelines.hub_folder import describe_folder, make_card, write_hub_folder, yaml_text
@@ -101,6 +105,29 @@ def test_the_graph_lies_beside_the_weights(tmp_path):
     save_checkpoint(tmp_path / "run" / "best", stir(make_tone(horizon=2), 0.05))
     made = write_hub_folder(tmp_path / "run", tmp_path / "hub")
     assert "model.onnx" in made.files and not made.without_graph
+
+
+@pytest.mark.parametrize("model", ["upscale-x2", "filters-grey"])
+def test_folders_of_exported_models_need_no_torch(tmp_path, monkeypatch, model):
+    """The graphs without weights come along; an export of such a folder leaves its whole graph as it is."""
+    def write_graph(source, network, info, path):
+        path.write_bytes(b"whole")
+        return ""
+
+    monkeypatch.setattr(hub_folder, "_write_graph", write_graph)
+    folder = write_hub_folder(model, tmp_path / "hub").path
+    there = {path.name for path in folder.iterdir()}
+    write_hub_folder(folder, tmp_path / "again")
+    assert {path.name for path in (tmp_path / "again").iterdir()} == there
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "torch", None)
+        assert isinstance(open_network(tmp_path / "again"), networks.Network)
+    if model == "upscale-x2":
+        (folder / "model.export.onnx").unlink()
+        assert [path.name for path in export_checkpoint(folder)] == ["model.export.onnx"]
+        assert (folder / "model.onnx").read_bytes() == b"whole"
+        write_hub_folder("natural", folder, overwrite=True)
+        assert not list(folder.glob("*.export.onnx"))
 
 
 def test_nothing_else_is_touched(run, tmp_path):
