@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
     target = export.add_mutually_exclusive_group()
     target.add_argument("--onnx", type=Path, metavar="FILE.onnx", help="write an ONNX graph there")
     target.add_argument("--hub", type=Path, metavar="DIR", help="write README.md, config.json, model.safetensors, "
-                        "model.onnx and metrics.json into this folder; --model takes it")
+                        "metrics.json and graphs into this folder; --model takes it")
     export.add_argument("--card", type=Path, metavar="FILE.md", help="--hub: a text for the card, beginning with a "
                         "sentence that says what the model is (default: that of a shipped model)")
     export.add_argument("--name", default="", help="--hub: the model's name in its card (default: that of DIR)")
@@ -71,11 +71,11 @@ def _write_beside(arguments: argparse.Namespace) -> int:
     folder = find_checkpoint(shipped.locate(arguments.model))
     if folder.resolve().parent == shipped.FOLDER.resolve():
         raise UsageError(f"{arguments.model}: a shipped model, which needs no torch as it is; name a run")
-    from rlenhance.engine.episode import CompactPolicy
     from rlenhance.hub.export import export_checkpoint
+    from rlenhance.hub.open import direct_opener
 
     paths = export_checkpoint(folder)
-    if not paths and CompactPolicy.supports(read_config(folder)["model"]):
+    if not paths and direct_opener(read_config(folder)["model"]) is not None:
         print(f"{printable(folder)}: needs no torch as it is")
     elif not paths:
         raise UsageError(f"{arguments.model}: a network that is used with torch alone")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext, suppress
@@ -186,7 +187,7 @@ def _content(value: Any) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(_content, value))
     path = Path(str(value))
-    if path.is_file():
+    if os.path.isfile(path):  # of any text, however long
         return f"{value} sha256 {sha256(path)}"
     if isinstance(value, Path) and path.is_dir():
         return f"{value} " + " ".join(f"{each.name} {stamp_of(each)}" for each in sorted(path.iterdir()))

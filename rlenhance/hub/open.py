@@ -54,7 +54,7 @@ def _engine_network(folder: Path) -> Any:
     try:
         read_info(folder)  # every number of the spec is checked: nothing below asks for more than a machine has
         check_digests(folder, config, (MODEL,))
-        opener = _opener(spec)
+        opener = direct_opener(spec)
         return networks.load(folder, config, read_weights(folder)) if opener is None else \
             opener(spec, read_weights(folder))
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
@@ -67,7 +67,8 @@ def _engine_network(folder: Path) -> Any:
         return None
 
 
-def _opener(spec: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Any] | None:
+def direct_opener(spec: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Any] | None:
+    """What makes a network that the engine computes without an export, of its spec and weights; None for others."""
     if spec.get("name") == "tool_gains":
         return ToolGains
     if spec.get("name") == "prior":

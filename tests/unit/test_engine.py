@@ -257,9 +257,10 @@ def test_a_run_is_exported_for_use_without_torch(copy, capsys):
     assert load(copy) is not None
     assert main(["export", "--model", "denoiser"]) == 2
     assert main(["export"]) == 2
-    policy = shutil.copytree(shipped.FOLDER / "natural", copy.with_name("policy"))
-    assert main(["export", "--model", str(policy)]) == 0
-    assert "needs no torch" in capsys.readouterr().out
+    for name in ("natural", "completer", "tool-gains"):
+        model = shutil.copytree(shipped.FOLDER / name, copy.with_name(name))
+        assert main(["export", "--model", str(model)]) == 0
+        assert "needs no torch" in capsys.readouterr().out
 
 
 @pytest.mark.skipif("onnxruntime" not in available_backends(), reason="OpenCV computes in 32 bits")
