@@ -60,21 +60,21 @@ class ResidualCompletion:
             raise UsageError("the mask covers the whole picture: nothing is left to continue from")
         size, scale = hole.shape, min(1.0, self.train_size / min(hole.shape))
         small, covered = downscale_masked(picture, hole, (round(scale * size[0]), round(scale * size[1])))
-        film = harmonic_fill(small, covered)
-        residual = self._residual(film, covered)
+        smooth = harmonic_fill(small, covered)
+        residual = self._residual(smooth, covered)
         if self.flip_ensemble:
-            residual = (residual + self._residual(film[:, ::-1], covered[:, ::-1])[:, ::-1]) / 2
+            residual = (residual + self._residual(smooth[:, ::-1], covered[:, ::-1])[:, ::-1]) / 2
         if scale < 1:
-            film = harmonic_fill(picture, hole)
+            smooth = harmonic_fill(picture, hole)
             residual = cv2.resize(residual, size[::-1], interpolation=cv2.INTER_LINEAR)
-        filled = np.where(hole[..., None], (film + residual).clip(0, 1), picture)
+        filled = np.where(hole[..., None], (smooth + residual).clip(0, 1), picture)
         return np.ascontiguousarray(filled.transpose(2, 0, 1))[None]
 
-    def _residual(self, film: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    def _residual(self, smooth: np.ndarray, hole: np.ndarray) -> np.ndarray:
         """What is added to the harmonic interpolation: (h, w, 3)."""
-        planes = np.dstack([film - np.float32(0.5), hole.astype(np.float32)]).transpose(2, 0, 1)[None]
+        planes = np.dstack([smooth - np.float32(0.5), hole.astype(np.float32)]).transpose(2, 0, 1)[None]
         cells = self._net(planes)
-        return pixel_shuffle(cells, _STRIDE)[0, :, : film.shape[0], : film.shape[1]].transpose(1, 2, 0)
+        return pixel_shuffle(cells, _STRIDE)[0, :, : smooth.shape[0], : smooth.shape[1]].transpose(1, 2, 0)
 
 
 class _Weights:

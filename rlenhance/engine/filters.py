@@ -1,7 +1,7 @@
 """Policies that choose a filter at every pixel, without torch: greedy episodes on two graphs.
 
-The graph "model" is the first step of an episode, "later" every other one. Both give what the heads say of every pixel,
-averaged over the views, and the recurrent state; the filters and the choice are computed here.
+The graph "model" is the first step of an episode, "later" every other one. Both give the outputs of the heads for every
+pixel, averaged over the views, and the recurrent state; the filters and the choice are computed here.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class FilterEpisode(TrainedNoise, Network):
                     rows, columns = (slice(part.start // _STRIDE, -(-part.stop // self.unit) * (self.unit // _STRIDE))
                                      for part in cut)
                     state = state[..., rows, columns]
-            numbers, state = self._think(now, noise, step, state)
+            numbers, state = self._step(now, noise, step, state)
             results = apply_all(np.ascontiguousarray(now)[None], self.filters)[0]
             choice = self._choose(numbers, results, start, noise)
             now = np.take_along_axis(results, choice[None, None], axis=1)[:, 0]
@@ -157,9 +157,9 @@ class FilterEpisode(TrainedNoise, Network):
                                                                                                       strict=True))
         return np.asarray(now[(slice(None), *final)])
 
-    def _think(self, now: np.ndarray, noise: float | None, step: int,
-               state: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """What the heads say of each cell, and the next state."""
+    def _step(self, now: np.ndarray, noise: float | None, step: int,
+              state: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The outputs of the heads for each cell, and the next state."""
         planes = [now] if noise is None else [now, np.full((1, *now.shape[1:]), NOISE_SCALE * noise, np.float32)]
         cells = pixel_unshuffle(pad_planes(np.concatenate(planes)[None], self.unit), _STRIDE)
         if state is None:
@@ -184,19 +184,19 @@ class FilterEpisode(TrainedNoise, Network):
         """
         count, (height, width) = len(self.tools), start.shape[1:]
         heads = (count + self.estimates) * _STRIDE**2
-        said = pixel_shuffle(numbers[:, :heads], _STRIDE)[0, :, :height, :width]
+        outputs = pixel_shuffle(numbers[:, :heads], _STRIDE)[0, :, :height, :width]
         if not self.estimates:
-            return np.asarray(said.argmax(axis=0))
+            return np.asarray(outputs.argmax(axis=0))
         residual = pixel_shuffle(numbers[:, heads:], _STRIDE)[0, :, :height, :width]
         estimate = start + (residual if noise is None else np.float32(noise) * residual)
-        weight = np.float32(0.5) * np.exp(said[count].clip(LEAST_PRECISION, MOST_PRECISION))
+        weight = np.float32(0.5) * np.exp(outputs[count].clip(LEAST_PRECISION, MOST_PRECISION))
         best, choice = np.full((height, width), -np.inf, np.float32), np.zeros((height, width), np.int64)
         for index in range(count):
             difference = results[:, index] - estimate
             difference *= difference
             squared = difference[0] if len(difference) == 1 else difference.mean(axis=0)
             squared *= weight
-            score = said[index] - squared
+            score = outputs[index] - squared
             np.copyto(choice, index, where=score > best)
             np.maximum(best, score, out=best)
         return choice

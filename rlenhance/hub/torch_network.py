@@ -224,7 +224,7 @@ class TorchPlanner(TorchNetwork):
         self.horizon = getattr(module, "horizon", None)
 
     def scores(self, planes: np.ndarray, done: Sequence[str], left: float) -> np.ndarray:
-        """What it says of each tool over stopping: (N, len(tools)).
+        """The score of each tool over stopping: (N, len(tools)).
 
         Args:
             planes: (N, 3, H, W) in [0, 1], pictures as the tools so far have left them.

@@ -1,4 +1,4 @@
-"""Which tool a photograph needs next: patches of it, what a planner says of them, and the gate before it."""
+"""Which tool a photograph needs next: patches of it, what a planner predicts for them, and the gate before it."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ BUDGETS: Mapping[str, Budget] = {"fast": Budget(2, 6, 0.05, 1), "normal": Budget
                                  "best": Budget(6, 20, 0.0, 3)}
 
 
-class Opinion(NamedTuple):
-    """What is predicted of a tool for a photograph.
+class PredictedGain(NamedTuple):
+    """The gain in dB that is predicted of a tool for a photograph.
 
     Attributes:
         mean: over the patches.
@@ -61,8 +61,8 @@ class Opinion(NamedTuple):
     cautious: float
 
     @classmethod
-    def of(cls, gains: np.ndarray) -> Opinion:
-        """That of the gains on the patches (N,)."""
+    def of(cls, gains: np.ndarray) -> PredictedGain:
+        """Of the gains on the patches, (N,)."""
         return cls(float(gains.mean()), float(np.quantile(gains, 0.25)))
 
 
@@ -71,7 +71,7 @@ class ToolChoice:
     """Chooses among tools, one after the other.
 
     Attributes:
-        planner: says what it thinks of its own tools: `rlenhance.engine.tool_gains.ToolGains`, or
+        planner: scores its own tools: `rlenhance.engine.tool_gains.ToolGains`, or
             `rlenhance.hub.torch_network.TorchPlanner`.
         judge: a planner that predicts, and estimates the PSNR of a picture.
         tools: to choose among.
@@ -114,12 +114,12 @@ class ToolChoice:
         if self.planner.predicts:  # a policy has learned when to use a tool again
             tools = [tool for tool in tools if tool not in done]
         scores: Any = gains if own else self._scores(patches, done)
-        found = [Opinion.of(scores[:, self.planner.tools.index(tool.name)] if tool.name in self.planner.tools
-                            else self._judged(patches, tool)) for tool in tools]
+        found = [PredictedGain.of(scores[:, self.planner.tools.index(tool.name)] if tool.name in self.planner.tools
+                                  else self._judged(patches, tool)) for tool in tools]
         least = least if self.planner.in_decibels else 0.0
         coded = least > _LEAST_BAD and shows_blocks(patches)  # then no texture is taken for damage
-        worth = {i: opinion.mean - self.budget.price * tools[i].cost for i, opinion in enumerate(found)
-                 if opinion.cautious > (_LEAST_BAD if coded and "JPEG" in tools[i].label else least)}
+        worth = {i: gain.mean - self.budget.price * tools[i].cost for i, gain in enumerate(found)
+                 if gain.cautious > (_LEAST_BAD if coded and "JPEG" in tools[i].label else least)}
         worth = {i: gain for i, gain in worth.items() if gain > 0}
         last = len(done) == self.steps - 1
         if self.budget.tried > 1 and not last and self.planner.predicts:  # values of policies see ahead
@@ -131,17 +131,17 @@ class ToolChoice:
         return tools[best], found[best].mean
 
     def _least_first(self, gains: Any, quality: Any) -> float | None:
-        """The gate: the gain that the first tool must have, less of a photograph that the judge thinks bad.
+        """The gate: the gain that the first tool must have, less for a photograph of a low estimated PSNR.
 
-        None where it is good, or where a planner that predicts no gains would begin and the judge sees no help.
+        None where that PSNR is high, or where neither planner nor judge predicts enough.
         """
         seen = float(quality.mean())
         least = _LEAST_BAD if seen < _BAD else _LEAST_FIRST
-        helps = self.planner.in_decibels or max(Opinion.of(each).cautious for each in gains.T) > least
+        helps = self.planner.in_decibels or max(PredictedGain.of(each).cautious for each in gains.T) > least
         return least if seen < _GOOD and helps else None
 
     def _scores(self, patches: np.ndarray, done: Sequence[Tool]) -> np.ndarray:
-        """What the planner says of each of its own tools over stopping: (patches, tools)."""
+        """The planner's scores of its own tools over stopping: (patches, tools)."""
         used = [tool.name for tool in done if tool is not self.brighten]
         left = max(0.0, 1 - len(used) / (self.planner.horizon or self.steps))
         return np.asarray(self.planner.scores(patches, used, left))
@@ -153,7 +153,7 @@ class ToolChoice:
     def _ahead(self, patches: np.ndarray, tool: Tool, done: Sequence[Tool]) -> float:
         """What is gained by the best tool after this one, at least 0."""
         scores = self._scores(tool.batch(patches), [*done, tool])
-        return max([0.0, *(Opinion.of(each).mean for each, name in zip(scores.T, self.planner.tools, strict=True)
+        return max([0.0, *(PredictedGain.of(each).mean for each, name in zip(scores.T, self.planner.tools, strict=True)
                            if name not in [other.name for other in (*done, tool)])])
 
 
