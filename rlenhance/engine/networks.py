@@ -15,7 +15,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, enlarge_planes, pad_planes, pixel_shuffle, pixel_unshuffle
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import Graph, StaleExport, adds_bytes_exactly, available_backends
+from rlenhance.engine.graph import Graph, StaleExport, adds_bytes_exactly, available_backends, read_facts
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, picture_statistics
 
@@ -62,9 +62,9 @@ class Network:
         small = self.folder / QUANTIZED.format(part=part)
         if quantized and (backend or available_backends()[0]) == "onnxruntime" and adds_bytes_exactly() \
                 and small.is_file():
-            graph = Graph(small, weights, backend)
-            if graph.facts.get("sha256") == hashlib.sha256((self.folder / _WEIGHTS).read_bytes()).hexdigest():
-                return graph  # its steps were measured with other weights otherwise
+            digest = hashlib.sha256((self.folder / _WEIGHTS).read_bytes()).hexdigest()
+            if read_facts(small).get("sha256") == digest:  # its steps were measured with other weights otherwise
+                return Graph(small, weights, backend)
         graph = Graph(export_path(self.folder, part), weights, backend)
         if graph.facts.get("model") != self.spec:
             raise StaleExport(f"{graph.path}: was written for another config (config.json has changed since); write it "

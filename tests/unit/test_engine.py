@@ -160,6 +160,14 @@ def test_an_export_for_other_weights_is_stale(copy):
         load(copy)
 
 
+@pytest.mark.skipif("onnxruntime" not in available_backends(), reason="OpenCV computes in 32 bits")
+def test_a_graph_in_8_bits_of_another_network_is_left_aside(copy, monkeypatch):
+    """Also where its weights had other shapes."""
+    monkeypatch.setattr(networks, "adds_bytes_exactly", lambda: True)
+    shutil.copyfile(shipped.FOLDER / "upscale-x2/model.int8.onnx", copy / "model.int8.onnx")
+    assert load(copy).graphs["model"].path.name == "model.onnx"
+
+
 def test_an_export_of_another_version_is_stale(copy):
     data = (copy / "model.onnx").read_bytes()
     (copy / "model.onnx").write_bytes(data.replace(b'{"format":1', b'{"format":7'))
