@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
-from rlenhance.engine.graph import read_facts
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, find_checkpoint, read_config, read_info
 from rlenhance.hub.shipped import CARD, FOLDER, locate
 from rlenhance.io.files import write_bytes
@@ -246,6 +244,9 @@ def _is_own(name: str) -> bool:
 
 def _copy_exports(source: Path, model: str, folder: Path) -> None:
     """Copy the graphs without weights, with which a model needs no torch, where the checkpoint has them."""
+    from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
+    from rlenhance.engine.graph import read_facts
+
     for part in networks.NETWORKS[model].parts if model in networks.NETWORKS else ():
         for path, pattern in ((networks.export_path(source, part), networks.BESIDE),
                               (source / networks.QUANTIZED.format(part=part), networks.QUANTIZED)):
