@@ -51,6 +51,20 @@ class Font:
 
 
 @dataclass(frozen=True)
+class Line:
+    """A line of text in a scene.
+
+    Attributes:
+        text: what is written there.
+        corners: (4, 2) float32, x and y in pixels of the picture: of the box around the line, from the upper left one
+            clockwise as the text is read.
+    """
+
+    text: str
+    corners: np.ndarray
+
+
+@dataclass(frozen=True)
 class Scene:
     """A photograph of a text, and what is in it.
 
@@ -59,12 +73,14 @@ class Scene:
         text: the text; lines end with a line feed.
         facts: how it was made: layout, font, camera, and the strength of each damage.
         name: identifies it, for caches.
+        lines: where the lines of the text are.
     """
 
     picture: np.ndarray
     text: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    lines: tuple[Line, ...] = ()
 
 
 @cache
@@ -208,11 +224,12 @@ class RenderedText:
         text = draw_text(layout, words_of(self.split), rng)
         family = [*self.families][rng.integers(len(self.families))]
         font = self.families[family][rng.integers(len(self.families[family]))]
-        ink, text = draw_ink(text, layout, font, rng)
+        ink, boxes = draw_ink(text, layout, font, rng)
         place = int(rng.integers(len(self.cameras)))
-        picture, facts = photograph(ink, self.cameras[place], self.light, layout, rng)
+        picture, facts, warp = photograph(ink, self.cameras[place], self.light, layout, rng)
+        lines = tuple(Line(line, _seen(box, warp)) for line, box in zip(text.split("\n"), boxes, strict=True))
         return Scene(picture, text, {"layout": layout, "font": font.path.stem, "family": family, "camera": place,
-                                     **facts}, f"{self.digest}/{number}")
+                                     **facts}, f"{self.digest}/{number}", lines)
 
 
 def draw_text(layout: str, words: Sequence[str], rng: np.random.Generator) -> str:
@@ -249,8 +266,10 @@ def draw_text(layout: str, words: Sequence[str], rng: np.random.Generator) -> st
     return " ".join(found) + (rng.choice([".", "!", "", ""]))
 
 
-def draw_ink(text: str, layout: str, font: Font, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """The ink of a text, at twice the size of the scene: (192, 960) float32 in [0, 1], and the text."""
+def draw_ink(text: str, layout: str, font: Font,
+             rng: np.random.Generator) -> tuple[np.ndarray, list[tuple[float, float, float, float]]]:
+    """The ink of a text, at twice the size of the scene: (192, 960) float32 in [0, 1], and the left, upper, right and
+    lower end of each line."""
     height, width = (_TWICE * side for side in SIZE)
     lines = text.split("\n")
     room = {"line": (40, 76), "paragraph": (38, 48), "receipt": (38, 48), "sign": (60, 110), "plate": (80, 120)}
@@ -266,24 +285,36 @@ def draw_ink(text: str, layout: str, font: Font, rng: np.random.Generator) -> tu
     pen = ImageDraw.Draw(canvas)
     top = (height - tall) / 2 + rng.uniform(-0.3, 0.3) * max(0.0, 0.9 * height - tall)
     left = 0.04 * width + rng.uniform(0, 1) * max(0.0, 0.92 * width - widest)
-    for line in lines:
+    places = []
+    for line, box in zip(lines, boxes, strict=True):
+        right = left + box[2]
         if layout == "receipt" and rng.random() < 0.7:  # the price stands at the right
             name, _, price = line.rpartition(" ")
             pen.text((left, top), name, 255, font=face)
-            pen.text((max(left + face.getlength(name + " "), min(left + widest + 60, 0.96 * width)
-                          - face.getlength(price)), top), price, 255, font=face)
+            at = max(left + face.getlength(name + " "), min(left + widest + 60, 0.96 * width) - face.getlength(price))
+            pen.text((at, top), price, 255, font=face)
+            right = at + face.getlength(price)
         else:
             pen.text((left, top), line, 255, font=face)
+        places.append((left + box[0], top + box[1], right, top + box[3]))
         top += 1.3 * size
     if layout == "plate":
         pen.rounded_rectangle((left - 20, (height - tall) / 4, left + widest + 20, height - (height - tall) / 4), 14,
                               outline=int(rng.integers(0, 200)), width=4)
-    return np.asarray(canvas, np.float32) / 255, text
+    return np.asarray(canvas, np.float32) / 255, places
+
+
+def _seen(box: tuple[float, float, float, float], warp: np.ndarray) -> np.ndarray:
+    """The corners (4, 2) of a box of the ink as they are seen in the scene."""
+    left, top, right, bottom = box
+    corners = np.array([[[left, top], [right, top], [right, bottom], [left, bottom]]], np.float32)
+    return np.asarray((cv2.perspectiveTransform(corners, warp)[0] + 0.5) / _TWICE - 0.5, np.float32)
 
 
 def photograph(ink: np.ndarray, camera: CameraSettings, light: BadLight, layout: str,
-               rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any]]:
-    """A photograph of ink on paper: (2 h, 2 w) float32 in [0, 1] -> (h, w, 3) uint8, and how strong each damage is."""
+               rng: np.random.Generator) -> tuple[np.ndarray, dict[str, Any], np.ndarray]:
+    """A photograph of ink on paper: (2 h, 2 w) float32 in [0, 1] -> (h, w, 3) uint8, how strong each damage is, and the
+    perspective (3, 3) in which the paper is seen, at twice the size."""
     height, width = ink.shape
     turned = rng.uniform(-light.turn, light.turn)
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -320,7 +351,7 @@ def photograph(ink: np.ndarray, camera: CameraSettings, light: BadLight, layout:
     return used.photograph(encoded, rng), {
         "turn": round(turned, 2), "contrast": round(contrast, 2), "inverted": inverted, "exposure": round(exposure, 3),
         "falloff": round(falloff, 2), "shadow": shadow, "blur": round(blur, 2), "motion": round(motion, 2),
-        "shot": round(shot, 5), "quality": quality}
+        "shot": round(shot, 5), "quality": quality}, warp
 
 
 def _light(height: int, width: int, falloff: float, shadow: bool, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.rendered_text import CAMERAS, LAYOUTS, SIZE, RenderedText, bundled_fonts, draw_text, fonts_of
+from rlenhance.data.rendered_text import (
+    CAMERAS,
+    LAYOUTS,
+    SIZE,
+    RenderedText,
+    bundled_fonts,
+    draw_ink,
+    draw_text,
+    fonts_of,
+)
 from rlenhance.data.rendered_words import SHARES, words_of
 from tests.support.reading import rendered
 
@@ -17,6 +26,22 @@ def test_the_same_scene_at_every_call():
     others = [rendered()[4], rendered("val")[3], RenderedText("train", bundled_fonts(), seed=1)[3]]
     assert len({scene.name for scene in [one, *others]}) == 4
     assert all(not np.array_equal(one.picture, scene.picture) for scene in others)
+
+
+def test_lines_are_where_their_ink_is():
+    """All ink lies in the boxes of the lines, and each has some of it."""
+    for layout, text in (("line", "Open daily"), ("receipt", "Milk 2.50\nBread 1.20\nTea 3.10"), ("sign", "EXIT")):
+        ink, boxes = draw_ink(text, layout, bundled_fonts()[0], np.random.default_rng(1))
+        inside = np.zeros(ink.shape, bool)
+        for left, top, right, bottom in boxes:
+            part = np.s_[max(0, int(top)) : int(np.ceil(bottom)) + 1, int(left) : int(np.ceil(right)) + 1]
+            inside[part] = True
+            assert ink[part].max() > 0.9
+        assert len(boxes) == len(text.split("\n")) and not ink[~inside].any()
+    scene = next(scene for scene in map(rendered().__getitem__, range(20)) if "\n" in scene.text)
+    assert "\n".join(line.text for line in scene.lines) == scene.text
+    middles = [line.corners.mean(axis=0) for line in scene.lines]
+    assert all(0 < across < SIZE[1] for across, _ in middles) and middles[0][1] < middles[-1][1]
 
 
 def test_splits_share_nothing():
