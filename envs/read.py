@@ -19,7 +19,7 @@ from rlenhance.ocr.engines import Engine
 from rlenhance.ocr.filters import CHAINS, ReadChain
 from rlenhance.ocr.observation import ANSWER_NUMBERS, CHAIN_NUMBERS
 from rlenhance.ocr.picture_statistics import MOST, PICTURE_STATISTICS
-from rlenhance.tools import Tool
+from rlenhance.tools import Tool, read_chains
 
 #: What a read costs, and each filter before it, in reads.
 READ_COST, FILTER_COST = 1.0, 0.05
@@ -73,7 +73,8 @@ class ReadEnv(ToolchainEnv):
     ## Arguments
 
     engine: "tesseract", "rapidocr", an engine (`rlenhance.ocr.engines`), or None: Tesseract, or else RapidOCR; it is
-    opened at the first read. chains: ways to read (`rlenhance.ocr.filters.CHAINS`). horizon: the most reads (6).
+    opened at the first read. chains: ways to read (`rlenhance.ocr.filters.CHAINS`), or texts that name filters and
+    tools (`rlenhance.tools.read_chain`): "brighten denoise-measured tophat". horizon: the most reads (6).
     price: of a read, in accuracy (0.01). price_range: None, or (lowest, default, highest): the price is then the
     preference `price`, observed, and asked for at each reset. budget: reads that an episode may cost (None: no limit).
     split: of the scenes: train, val or test. source: draws scenes instead, `ReadScenes`. folder: where readings
@@ -93,11 +94,12 @@ class ReadEnv(ToolchainEnv):
     which are observed, in further reads, and in their price.
     """
 
-    def __init__(self, num_envs: int = 1, *, engine: str | Engine | None = None, chains: Sequence[ReadChain] = CHAINS,
-                 horizon: int = 6, price: float = 0.01, price_range: tuple[float, float, float] | None = None,
-                 budget: float | None = None, split: str = "train", source: ReadScenes | None = None,
-                 folder: str | Path | None = None, size: int = 24, **arguments: Any):
-        self.scenes = source or ReadScenes(RenderedText(split, find_fonts()), _POOL, engine, chains,
+    def __init__(self, num_envs: int = 1, *, engine: str | Engine | None = None,
+                 chains: Sequence[ReadChain | str] = CHAINS, horizon: int = 6, price: float = 0.01,
+                 price_range: tuple[float, float, float] | None = None, budget: float | None = None,
+                 split: str = "train", source: ReadScenes | None = None, folder: str | Path | None = None,
+                 size: int = 24, **arguments: Any):
+        self.scenes = source or ReadScenes(RenderedText(split, find_fonts()), _POOL, engine, read_chains(chains),
                                            None if folder is None else Path(folder), size)
         super().__init__(num_envs, tools=chain_tools(self.scenes.chains), horizon=horizon, score=_nothing, price=price,
                          price_range=price_range, budget=budget, size=self.scenes.side, source=self.scenes, **arguments)

@@ -114,7 +114,7 @@ class ReadScenes:
 
     @cached_property
     def _reads_with(self) -> Engine:
-        return default_engine() if self.engine is None else engine_of(self.engine) if isinstance(
+        return default_engine("tesseract") if self.engine is None else engine_of(self.engine) if isinstance(
             self.engine, str) else self.engine
 
     @cached_property

@@ -63,6 +63,9 @@ class ReadDataConfig:
     """The engine."""
     cache: Path = Path("runs/readings")
     """Folder where readings are kept, for further runs."""
+    tools: tuple[str, ...] = ()
+    """Further ways to read, beside the package's: filters and tools with blanks between them, as
+    "brighten denoise-measured tophat", and behind a comma the layout, as ", sparse"."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class ReadTask(Task[ReadConfig, ReadDataset]):
 
     def dataset(self, config: ReadConfig) -> ReadDataset:
         data, train = config.data, config.train
-        scenes = {split: read_scenes(split, count, data.cache, data.engine, train.seed, train.progress)
+        scenes = {split: read_scenes(split, count, data.cache, data.engine, train.seed, train.progress, data.tools)
                   for split, count in (("train", data.scenes), ("val", train.val_scenes))}
         about = f"{data.scenes} rendered scenes to learn on, {train.val_scenes} to validate, read by {data.engine}"
         return ReadDataset(Splits([], [], source="rendered scenes"), ImageCache(0), about=about,

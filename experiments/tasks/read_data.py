@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from rlenhance.core.errors import UsageError
 from rlenhance.data.rendered_text import RenderedText, find_fonts
 from rlenhance.ocr.cache import FILTERS_VERSION
 from rlenhance.ocr.engines import engine_of
-from rlenhance.ocr.filters import CHAINS
+from rlenhance.ocr.filters import CHAINS, chain_versions
+from rlenhance.tools import read_chains
 
 
 def read_scenes(split: str, count: int, folder: Path, engine: str = "tesseract", seed: int = 0,
-                progress: bool = True) -> ReadScenes:
+                progress: bool = True, tools: Sequence[str] = ()) -> ReadScenes:
     """Scenes of a split with every reading, from the folder or made now (about a second a scene).
 
     Args:
@@ -29,15 +31,17 @@ def read_scenes(split: str, count: int, folder: Path, engine: str = "tesseract",
         engine: its name.
         seed: of the order in which scenes are drawn, not of the scenes.
         progress: draw a bar.
+        tools: further ways to read, beside those of the package; see `rlenhance.tools.read_chain`.
 
     Raises:
         UsageError: no such engine here, or no fonts.
     """
     if count < 1:
         raise UsageError(f"the number of scenes must be at least 1; got {count}")
-    rendered = RenderedText(split, find_fonts())
-    made = ReadScenes(rendered, count, engine, CHAINS, folder, seed=seed)
-    chains = hashlib.blake2b(repr((2, CHAINS)).encode(), digest_size=4).hexdigest()
+    rendered, ways = RenderedText(split, find_fonts()), read_chains((*CHAINS, *tools))
+    made = ReadScenes(rendered, count, engine, ways, folder, seed=seed)
+    versions = [chain_versions(chain) for chain in ways[len(CHAINS) :]]
+    chains = hashlib.blake2b(repr((2, ways, *versions)).encode(), digest_size=4).hexdigest()
     version = engine_of(engine).version.replace(" ", "-")
     path = folder / "tables" / f"{rendered.digest}-{engine}-{version}-{FILTERS_VERSION}-{chains}-{count}.npz"
     if path.is_file():

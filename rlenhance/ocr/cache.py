@@ -12,7 +12,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.ocr.engines import Engine
-from rlenhance.ocr.filters import FILTERS, ReadChain, grey_of
+from rlenhance.ocr.filters import FILTERS, ColorFilter, ReadChain, chain_versions, grey_of
 from rlenhance.ocr.readings import Reading, scaled
 
 #: Goes up when a filter changes, so that no folder has readings of an older one.
@@ -20,20 +20,31 @@ FILTERS_VERSION = 1
 
 
 class Prepared:
-    """A grey picture and what filters have made of it; each beginning of a chain is worked out once.
+    """A picture and what filters have made of it, in grey; each beginning of a chain is worked out once.
 
     Args:
-        picture: (H, W, 3) or (H, W), uint8 or uint16.
+        picture: (H, W, 3) or (H, W), uint8 or uint16; of one in colour, tools that no filter precedes see the colours.
     """
 
     def __init__(self, picture: np.ndarray):
         self._made: dict[tuple[str, ...], np.ndarray] = {(): grey_of(picture)}
+        eight = np.rint(picture / 257).astype(np.uint8) if picture.dtype == np.uint16 else picture
+        self._colors: dict[tuple[str, ...], np.ndarray | None] = {(): eight if picture.ndim == 3 else None}
 
     def after(self, filters: tuple[str, ...]) -> np.ndarray:
         """The picture after filters: (h, w) uint8."""
         if filters not in self._made:
-            self._made[filters] = FILTERS[filters[-1]](self.after(filters[:-1]))
+            color = self._in_color(filters)
+            self._made[filters] = FILTERS[filters[-1]](self.after(filters[:-1])) if color is None else grey_of(color)
         return self._made[filters]
+
+    def _in_color(self, filters: tuple[str, ...]) -> np.ndarray | None:
+        """The same in colour, where none of the filters is grey."""
+        if filters not in self._colors:
+            before, last = self._in_color(filters[:-1]), FILTERS[filters[-1]]
+            self._colors[filters] = None if before is None or not isinstance(last, ColorFilter) else \
+                last.on_color(before)
+        return self._colors[filters]
 
     def read(self, engine: Engine, chain: ReadChain) -> Reading:
         """What an engine reads after a chain; boxes are in pixels of the picture itself."""
@@ -74,7 +85,7 @@ class ReadingCache:
             picture: makes it, where a reading is not known.
             chains: of filters.
         """
-        keys = [f"{self._mark} {name} {chain}" for chain in chains]
+        keys = [f"{self._mark} {name} {chain} {chain_versions(chain)}".rstrip() for chain in chains]
         with self._open() as database:
             rows = [database.execute("SELECT words FROM readings WHERE key = ?", (key,)).fetchone() for key in keys]
         found = [None if row is None else Reading.from_json(json.loads(row[0])) for row in rows]

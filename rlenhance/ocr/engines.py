@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UnknownName, UsageError, one_line
+from rlenhance.core.installation import install_line
 from rlenhance.ocr.readings import Reading, Word
 
 #: How an engine looks for text -> Tesseract's number of it: a page with columns, one block of lines, or words anywhere.
@@ -24,9 +25,13 @@ LAYOUTS = {"auto": 3, "block": 6, "sparse": 11}
 #: Where Tesseract's language files lie, beside the folder in TESSDATA_PREFIX.
 _TESSDATA = ("/usr/share/tesseract-ocr/*/tessdata", "/usr/share/tesseract*/tessdata", "/usr/share/tessdata",
              "/usr/local/share/tessdata", "/opt/homebrew/share/tessdata", "/opt/local/share/tessdata")
-_INSTALL = ("install Tesseract (Debian, Ubuntu: apt install tesseract-ocr; macOS: brew install tesseract; Windows: "
-            "winget install tesseract-ocr.tesseract), or pip install 'rlenhance[ocr]' and name the engine rapidocr")
 _SECONDS = 120.0  # that the command may take
+
+
+def install_hint() -> str:
+    """How an engine is installed."""
+    return (f"{install_line('ocr')}, which has the engine rapidocr; or install Tesseract (Debian, Ubuntu: apt install "
+            f"tesseract-ocr; macOS: brew install tesseract; Windows: winget install tesseract-ocr.tesseract)")
 
 
 class Engine(Protocol):
@@ -73,7 +78,7 @@ class Tesseract:
             import tesserocr
 
             if folder is None:
-                raise UsageError(f"Tesseract has no language file {language}.traineddata: {_INSTALL}; or set "
+                raise UsageError(f"Tesseract has no language file {language}.traineddata: {install_hint()}; or set "
                                  f"TESSDATA_PREFIX to its folder")
             os.environ.setdefault("OMP_THREAD_LIMIT", "1")
             if hasattr(tesserocr, "set_leptonica_log_level"):
@@ -84,7 +89,7 @@ class Tesseract:
             return
         self._program = shutil.which("tesseract")
         if self._program is None:
-            raise UsageError(f"no Tesseract here: {_INSTALL}")
+            raise UsageError(f"no Tesseract here: {install_hint()}")
         about = subprocess.run([self._program, "--version"], capture_output=True, text=True, timeout=_SECONDS)
         self.version = f"{one_line((about.stdout or about.stderr).split()[1])} {language}"
 
@@ -162,7 +167,7 @@ class RapidOCR:
     def __init__(self) -> None:
         missing = [name for name in ("rapidocr", "onnxruntime") if find_spec(name) is None]
         if missing:
-            raise UsageError(f"the engine rapidocr needs {' and '.join(missing)}: pip install 'rlenhance[ocr]'")
+            raise UsageError(f"the engine rapidocr needs {' and '.join(missing)}: {install_line('ocr')}")
         import rapidocr
 
         self.version = str(getattr(rapidocr, "__version__", ""))
@@ -246,15 +251,19 @@ def engine_of(name: str) -> Engine:
     return ENGINES[name]()
 
 
-def default_engine() -> Engine:
-    """Tesseract, or else RapidOCR.
+def default_engine(first: str = "rapidocr") -> Engine:
+    """RapidOCR where it is installed, which reads dark photographs better (docs/results/read.md), or else Tesseract.
+
+    Args:
+        first: the engine that is taken where both are there.
 
     Raises:
         UsageError: neither is installed; the message says how to install one.
     """
+    second = next(name for name in ("tesseract", "rapidocr") if name != first)
     try:
-        return engine_of("tesseract")
+        return engine_of(first)
     except UsageError:
-        if find_spec("rapidocr") is None:
-            raise
-        return engine_of("rapidocr")
+        with suppress(UsageError):
+            return engine_of(second)
+        raise UsageError(f"no engine that reads text: {install_hint()}") from None

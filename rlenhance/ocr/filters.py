@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -16,6 +16,23 @@ from rlenhance.core.errors import UnknownName
 
 GreyFunction = Callable[[np.ndarray], np.ndarray]
 _WIDEST = 72  # pixels: more than letters of a page are high, whatever its size
+
+
+@runtime_checkable
+class ColorFilter(Protocol):
+    """A filter that makes more of a picture in colour.
+
+    Attributes:
+        version: of what it is made of; readings of other versions are others.
+    """
+
+    version: str
+
+    def __call__(self, grey: np.ndarray) -> np.ndarray:
+        """(H, W) uint8 -> (H, W) uint8."""
+
+    def on_color(self, picture: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8, RGB -> the same."""
 
 
 class ReadChain(NamedTuple):
@@ -39,6 +56,12 @@ def grey_of(picture: np.ndarray) -> np.ndarray:
         picture = np.rint(picture / 257).astype(np.uint8)
     return np.ascontiguousarray(picture) if picture.ndim == 2 else cv2.cvtColor(np.ascontiguousarray(picture),
                                                                                cv2.COLOR_RGB2GRAY)
+
+
+def chain_versions(chain: ReadChain) -> str:
+    """The versions of those filters of a chain that have some: "" where none has."""
+    filters = [FILTERS[name] for name in chain.filters]
+    return " ".join(each.version for each in filters if isinstance(each, ColorFilter))
 
 
 def stretch(grey: np.ndarray) -> np.ndarray:
@@ -146,7 +169,13 @@ def dark_on_light(grey: np.ndarray) -> np.ndarray:
 
 
 def deskew(grey: np.ndarray) -> np.ndarray:
-    """Turned, by at most 8 degrees, so that the rows of text lie along those of the picture.
+    """Turned, by at most 8 degrees, so that the rows of text lie along those of the picture (`skew_of`)."""
+    angle = skew_of(grey)
+    return grey if angle == 0 else turned(grey, angle, None)
+
+
+def skew_of(grey: np.ndarray) -> float:
+    """The angle in degrees by which `deskew` turns a picture, for `turned`; 0 below 0.3.
 
     Source: the angle at which the sums of the rows differ most (Postl 1986).
     """
@@ -161,16 +190,21 @@ def deskew(grey: np.ndarray) -> np.ndarray:
 
     best = max(np.arange(-8, 8.1, 1.0).tolist(), key=profile)
     best = max((best + step for step in (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)), key=profile)
-    return grey if abs(best) < 0.3 else turned(grey, best, None)
+    return 0.0 if abs(best) < 0.3 else best
 
 
 def turned(grey: np.ndarray, angle: float, border: float | None) -> np.ndarray:
     """A grey picture turned by an angle in degrees; beyond its border lies `border`, or the border itself."""
     height, width = grey.shape
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0)
+    matrix = turning(height, width, angle)
     mode = cv2.BORDER_REPLICATE if border is None else cv2.BORDER_CONSTANT
     return cv2.warpAffine(grey, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=mode,
                           borderValue=border or 0.0)
+
+
+def turning(height: int, width: int, angle: float) -> np.ndarray:
+    """The matrix (2, 3) of `turned`: where a point (x, y, 1) of the picture comes to lie."""
+    return np.asarray(cv2.getRotationMatrix2D((width / 2, height / 2), angle, 1.0))
 
 
 def noise_of(grey: np.ndarray) -> float:

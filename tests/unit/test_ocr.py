@@ -9,8 +9,19 @@ from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.ocr import engines
 from rlenhance.ocr.cache import Prepared, ReadingCache
 from rlenhance.ocr.consensus import best_reading, consensus
-from rlenhance.ocr.engines import FunctionEngine, Tesseract, engine_of, in_lines, parse_table
-from rlenhance.ocr.filters import CHAINS, FILTERS, ReadChain, apply_filters, deskew, grey_of, turned
+from rlenhance.ocr.engines import FunctionEngine, Tesseract, default_engine, engine_of, in_lines, parse_table
+from rlenhance.ocr.filters import (
+    CHAINS,
+    FILTERS,
+    ReadChain,
+    apply_filters,
+    chain_versions,
+    deskew,
+    grey_of,
+    skew_of,
+    turned,
+    turning,
+)
 from rlenhance.ocr.picture_statistics import MOST, PICTURE_STATISTICS, picture_statistics
 from rlenhance.ocr.readings import (
     STATISTICS,
@@ -21,6 +32,7 @@ from rlenhance.ocr.readings import (
     edit_distance,
     statistics,
 )
+from rlenhance.tools import read_chain, read_chains
 
 BOX = (1, 2, 30, 10)
 
@@ -122,6 +134,16 @@ def test_text_becomes_dark_on_light():
         lines[top : top + 8, 40:260:3] = 30
     rows = [deskew(turned(lines, 4.0, None)), turned(lines, 4.0, None)]
     assert np.var(rows[0].mean(axis=1)) > 2 * np.var(rows[1].mean(axis=1))
+    assert skew_of(turned(lines, 4.0, None)) == pytest.approx(-4, abs=0.5) and skew_of(lines) == 0
+
+
+def test_a_point_is_where_its_pixel_is_turned_to():
+    """As the matrix says."""
+    picture = np.zeros((60, 100), np.uint8)
+    picture[20, 30] = 255
+    place = turning(60, 100, 7.0) @ (30, 20, 1)
+    down, across = np.unravel_index(turned(picture, 7.0, 0.0).argmax(), picture.shape)
+    assert abs(place[0] - across) <= 1 and abs(place[1] - down) <= 1
 
 
 def test_an_unknown_filter_is_named():
@@ -152,6 +174,58 @@ def test_boxes_are_those_of_the_photograph():
     found = prepared.read(engine, ReadChain(("enlarge",)))
     assert found.text == "100" and found.words[0].box == (0, 0, 50, 20)
     assert grey_of(np.full((2, 2, 3), 65535, np.uint16)).max() == 255
+
+
+class Doubled:
+    """A made-up filter that counts the colours that it sees."""
+
+    def __init__(self, version="1"):
+        self.version, self.seen = version, []
+
+    def __call__(self, grey):
+        self.seen.append(grey.shape)
+        return grey
+
+    def on_color(self, picture):
+        self.seen.append(picture.shape)
+        return picture // 2
+
+
+def test_tools_see_colours_before_the_first_grey_filter(monkeypatch):
+    """After it, and of a grey picture, they see grey."""
+    made = Doubled()
+    monkeypatch.setitem(FILTERS, "doubled", made)
+    picture = np.full((8, 9, 3), (200, 100, 0), np.uint8)
+    prepared = Prepared(picture)
+    assert np.array_equal(prepared.after(("doubled", "doubled")), grey_of(picture // 4))
+    prepared.after(("invert", "doubled"))
+    Prepared(grey_of(picture)).after(("doubled",))
+    assert made.seen == [(8, 9, 3), (8, 9, 3), (8, 9), (8, 9)]
+
+
+def test_chains_of_text_and_of_tools():
+    """Written as they are shown; what is neither a filter nor a tool is named, and so is what comes twice."""
+    chain = read_chain("median brighten tophat, sparse")
+    assert chain == ReadChain(("median", "brighten", "tophat"), "sparse") == read_chain(str(chain))
+    assert [read_chain(str(known)) for known in CHAINS] == [*CHAINS]
+    assert chain_versions(chain) and not any(chain_versions(known) for known in CHAINS)
+    dark = np.random.default_rng(0).integers(0, 30, (40, 60, 3)).astype(np.uint8)
+    assert Prepared(dark).after(("brighten",)).mean() > 2 * dark.mean()
+    for text, error in (("tophatt", "tophat"), ("tophat, blok", "block")):
+        with pytest.raises(UnknownName, match=error):
+            read_chain(text)
+    with pytest.raises(UsageError, match="twice"):
+        read_chains(["as it is", "tophat", "tophat"])
+
+
+def test_readings_of_another_version_of_a_tool_are_made_again(tmp_path, monkeypatch):
+    """Those without tools are kept."""
+    engine = FunctionEngine(lambda picture: ("word", 0.5))
+    for version, computed in (("1", 2), ("1", 0), ("2", 1)):
+        monkeypatch.setitem(FILTERS, "doubled", Doubled(version))
+        cache = ReadingCache(engine, tmp_path)
+        cache.read("a", written, [ReadChain(), ReadChain(("doubled",))])
+        assert cache.computed == computed
 
 
 def test_readings_are_kept(tmp_path):
@@ -187,13 +261,31 @@ def test_boxes_in_rows_are_lines():
     assert in_lines(words).text == "a b\nc"
 
 
+def test_rapidocr_is_the_default_where_it_is_installed(monkeypatch):
+    """Else Tesseract; training asks for Tesseract first. Without both, the message says how one is installed."""
+    there = {"tesseract": object(), "rapidocr": object()}
+
+    def find(name):
+        if name not in there:
+            raise UsageError("missing")
+        return there[name]
+
+    monkeypatch.setattr(engines, "engine_of", find)
+    assert default_engine() is there["rapidocr"] and default_engine("tesseract") is there["tesseract"]
+    del there["rapidocr"]
+    assert default_engine() is there["tesseract"]
+    del there["tesseract"]
+    with pytest.raises(UsageError, match=r"\[ocr\].*apt install tesseract-ocr"):
+        default_engine()
+
+
 def test_a_missing_engine_says_how_it_is_installed(monkeypatch):
     """Without its package and its command; without the other's package; unknown names are named."""
     monkeypatch.setattr(engines, "find_spec", lambda name: None)
     monkeypatch.setattr(engines.shutil, "which", lambda name: None)
     with pytest.raises(UsageError, match="apt install tesseract-ocr"):
         Tesseract()
-    with pytest.raises(UsageError, match=r"rlenhance\[ocr\]"):
+    with pytest.raises(UsageError, match=r"\[ocr\]"):
         engines.RapidOCR()
     with pytest.raises(UnknownName, match="tesseract"):
         engine_of("tesserect")
