@@ -13,6 +13,7 @@ import numpy as np
 from envs.read_scenes import ReadScenes
 from experiments.core.bootstrap import bootstrap_interval
 from experiments.core.config import one_of
+from experiments.tasks.read_approximation import Page, load_preprocessor
 from experiments.tasks.read_controls import (
     Outcome,
     States,
@@ -37,8 +38,8 @@ from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.models import ReadPolicy
-from rlenhance.ocr.engines import ENGINES
-from rlenhance.ocr.filters import CHAINS
+from rlenhance.ocr.engines import ENGINES, engine_of
+from rlenhance.ocr.readings import character_accuracy
 
 #: Prices at which policies and regressions are asked, from the dearest to nothing.
 PRICES = (0.06, 0.04, 0.03, 0.02, 0.015, 0.01, 0.007, 0.005, 0.003, 0.001, 0.0)
@@ -51,6 +52,10 @@ class ReadCompareConfig:
 
     runs: tuple[Path, ...] = ()
     """Runs of `experiments.read_train`, one for each seed."""
+    approximated: tuple[Path, ...] = ()
+    """Runs of `experiments.read_approximate`, each a row."""
+    tools: tuple[str, ...] = ()
+    """Further ways to read, beside the package's, as those runs had them."""
     cache: Path = Path("runs/readings")
     """Folder where readings are kept."""
     engine: Annotated[str, one_of(ENGINES)] = "tesseract"
@@ -136,21 +141,36 @@ class ReadComparison:
     @classmethod
     def open(cls, config: ReadCompareConfig) -> ReadComparison:
         """Read the scenes, or take them from the folder."""
-        return cls(config, read_scenes("train", config.train_scenes, config.cache),
-                   read_scenes("val", config.val_scenes, config.cache),
-                   read_scenes("test", config.scenes, config.cache, config.engine))
+        def scenes(split: str, count: int, engine: str = "tesseract") -> ReadScenes:
+            return read_scenes(split, count, config.cache, engine, tools=config.tools)
+
+        return cls(config, scenes("train", config.train_scenes), scenes("val", config.val_scenes),
+                   scenes("test", config.scenes, config.engine))
 
     def single(self) -> dict[str, Outcome]:
         """Rows with one number of reads."""
-        test, every = self.test, np.ones_like(self.test.known)
+        test, every, chains = self.test, np.ones_like(self.test.known), self.test.chains
         best = int(self.train.accuracy.mean(axis=0).argmax())
         oracle = test.accuracy.argmax(axis=1)[:, None] == np.arange(test.known.shape[1])
-        plain = [place for place, chain in enumerate(CHAINS) if not {"tophat"} & set(chain.filters)]
+        plain = [place for place, chain in enumerate(chains) if not {"tophat"} & set(chain.filters)]
         classic = plain[int(self.train.accuracy[:, plain].mean(axis=0).argmax())]
-        return {"nothing": fixed(test, [0]), f"best chain without top-hat ({CHAINS[classic]})": fixed(test, [classic]),
-                f"best fixed chain ({CHAINS[best]})": fixed(test, [best]),
-                "all 16 by confidence": by_confidence(test, every), "all 16 by consensus": outcome(test, every),
+        count = len(chains)
+        return {"nothing": fixed(test, [0]), f"best chain without top-hat ({chains[classic]})": fixed(test, [classic]),
+                f"best fixed chain ({chains[best]})": fixed(test, [best]),
+                **{f"network trained through an approximated engine ({path.name})": self.approximated(path)
+                   for path in self.config.approximated},
+                f"all {count} by confidence": by_confidence(test, every),
+                f"all {count} by consensus": outcome(test, every),
                 "oracle: the best chain of each": outcome(test, oracle)}
+
+    def approximated(self, path: Path) -> Outcome:
+        """The test scenes prepared by a network of `experiments.read_approximate`, each read once."""
+        network, engine = load_preprocessor(path), engine_of(self.config.engine)
+        accuracy = []
+        for row in range(self.test.count):
+            page = Page.of(self.test.open(row))
+            accuracy.append(character_accuracy(engine.read(network.prepare(page.grey), "block").text, page.text))
+        return Outcome(np.array(accuracy), np.ones(self.test.count))
 
     def curves(self) -> Iterator[Curve]:
         """Rows with several."""
@@ -174,7 +194,7 @@ class ReadComparison:
 
     def learned(self) -> Iterator[Curve]:
         """Rows that are trained: here, and before."""
-        names, seeds = [str(chain) for chain in CHAINS], range(self.config.seeds)
+        names, seeds = [str(chain) for chain in self.test.chains], range(self.config.seeds)
         first = random_states(self.train, 1, 1)
         once = [fit(names, first, gain_loss, seed=seed, values=True) for seed in seeds]
         yield Curve("one-shot choice by the picture", tuple((run(planned(policy, -1.0, 1), self.test, 1),)
