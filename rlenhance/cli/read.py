@@ -21,12 +21,18 @@ def add(commands: Any) -> None:
         "read", help="read the text in photographs, dark and uneven ones too",
         description="Read the text in photographs with an OCR engine. Each photograph is prepared; where the reading "
                     "is not sure, another way is tried, until two agree. The text goes to standard output, "
-                    "of one photograph alone; notes go to standard error. Exit status: 0, or 2 where a photograph "
-                    "could not be read.")
+                    "of one photograph alone; notes go to standard error. Exit status: 0; 1 where no photograph "
+                    "has text; 2 where one could not be read.")
     read.add_argument("photos", nargs="+", metavar="PHOTO|DIR", help="photographs, folders of them, patterns, or - for "
                                                                      "standard input")
     read.add_argument("-r", "--recursive", action="store_true", help="folders with all folders below them")
-    read.add_argument("--engine", metavar="NAME", help="tesseract or rapidocr (default: tesseract where it is there)")
+    read.add_argument("--engine", metavar="NAME", help="tesseract or rapidocr (default: rapidocr where it is "
+                                                       "installed)")
+    read.add_argument("--tools", action="append", default=[], metavar="\"TOOL TOOL ...\"",
+                      help="a way to read: filters and tools in order, behind a comma the layout (block, sparse or "
+                      "auto); again for the next way, which is tried where the one before does not convince "
+                      "(default: the rule's own six ways)")
+    read.add_argument("--doubtful", action="store_true", help="print what was read where it looks like no text, too")
     read.add_argument("--best", action="store_true", help="read every way there is, and take what the readings support "
                                                           "best: slow")
     read.add_argument("--reads", type=int, default=6, metavar="N", help="read a photograph at most so often "
@@ -51,8 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
     if place is not None and len(found) > 1 and (place.suffix or place.is_file()):
         raise UsageError(f"--save-picture {place}: a folder, for {len(found)} photographs; name one without an ending")
     reader = PhotoReader(arguments.engine, most=arguments.reads, price=arguments.price, best=arguments.best,
-                         plain=arguments.json or arguments.explain)
-    failed = 0
+                         plain=arguments.json or arguments.explain, tools=arguments.tools,
+                         gate=False if arguments.doubtful else None)
+    failed = texts = 0
     for photo in found:
         name = photo.path
         try:
@@ -63,8 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
             failed += 1
             _fail(arguments, name, describe_failure(error, name))
             continue
+        texts += result.found
         _tell(arguments, name, result, several=len(found) > 1)
-    return 2 if failed else 0
+    return 2 if failed else 0 if texts else 1
 
 
 def _pixels(path: Path) -> Any:
@@ -99,12 +107,19 @@ def _tell(arguments: argparse.Namespace, name: Path, result: ReadResult, several
     else:
         if several:
             print(f"==> {shown} <==")
-        print(result.text, flush=True)
+        if result.found:
+            print(result.text, flush=True)
     if arguments.explain:
         for chain, reading in result.attempts:
             taken = "  <- taken" if chain == result.chain else ""
             note(f"{shown}: {chain}: confidence {reading.confidence:.2f}, "
                  f"{printable(' / '.join(reading.text.splitlines()))[:100] or 'nothing'}{taken}")
     count = len(result.attempts)
-    note(f"{shown}: {'read' if result.text else 'nothing read'} after {result.chain}, confidence "
-         f"{result.reading.confidence:.2f}, {count} read{'s' * (count != 1)}")
+    reads = f"{count} read{'s' * (count != 1)}"
+    if result.found:
+        note(f"{shown}: read after {result.chain}, confidence {result.reading.confidence:.2f}, {reads}")
+    elif result.doubtful is None:
+        note(f"{shown}: no text found, {reads}")
+    else:
+        sign = printable(" / ".join(result.doubtful.text.splitlines()))
+        note(f"{shown}: no text found, {reads}; {sign[:40]!r} is taken for none (--doubtful prints it)")

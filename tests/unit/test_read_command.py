@@ -21,6 +21,7 @@ from rlenhance.ocr.observation import seen_readings
 from rlenhance.ocr.picture_statistics import picture_statistics
 from rlenhance.ocr.planner import POLICY, EveryChain, RulePlanner, TrainedPlanner
 from rlenhance.ocr.readings import Reading, Word, agreement, statistics
+from rlenhance.ocr.text_gate import GATE_NUMBERS, GATES, TextGate
 from rlenhance.pipelines.read import SIDE, PhotoReader
 from tests.support.reading import rendered
 
@@ -161,6 +162,48 @@ def test_the_prepared_picture_is_saved(photo, tmp_path, capsys):
     assert (tmp_path / "pages" / "dark_read.png").is_file()
     assert main(["read", str(photo), str(tmp_path / "page.png"), "--save-picture", str(tmp_path / "one.png")]) == 2
     assert "a folder" in capsys.readouterr().err
+
+
+def test_tools_are_read_in_their_order(photo, capsys):
+    """Until one convinces; a policy with its price does not go with them, nor does what is no tool."""
+    assert main(["read", str(photo), "--tools", "median", "--tools", "brighten > invert, sparse", "--explain"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "good news\n" and err.index("median") < err.index("brighten > invert, sparse")
+    assert main(["read", str(photo), "--tools", "brigten"]) == 2
+    assert main(["read", str(photo), "--tools", "otsu", "--price", "0.01"]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+GATE = TextGate((10.0, *[0.0] * (len(GATE_NUMBERS) - 1)), -5.0, 0.5)
+
+
+def test_what_is_no_text_is_not_printed(photo, tmp_path, monkeypatch, capsys):
+    """Nothing on standard output, status 1 where no photograph has text, and the same in JSON; unless it is asked for.
+    """
+    monkeypatch.setitem(GATES, "own", GATE)
+    assert main(["read", str(photo), "--reads", "1", "--tools", "as it is"]) == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "no text found" in err and "'bad'" in err
+    assert main(["read", str(photo), "--json", "--tools", "as it is"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["text"] == "" and found["words"] == [] and not found["found"] and found["evidence"] < 0.5
+    assert found["doubtful"]["text"] == "bad" and found["attempts"][0]["text"] == "bad"
+    assert main(["read", str(photo), "--doubtful", "--tools", "as it is"]) == 0
+    assert capsys.readouterr().out == "bad\n"
+    write(np.full((60, 200, 3), 220, np.uint8), tmp_path / "bright.png")
+    assert main(["read", str(tmp_path), "--tools", "as it is"]) == 0
+    assert "good news" in capsys.readouterr().out
+
+
+def test_readings_of_text_have_more_evidence():
+    """With a gate of an engine that comes with the package; nothing read has none."""
+    def reading(text, sure):
+        return Reading(tuple(Word(word, sure, (0, 0, 9, 9)) for word in text.split()))
+
+    for gate in GATES.values():
+        text = gate([reading("Open daily 9:30", 0.9), reading("Open daily 9:30", 0.8)], 0)
+        noise = gate([reading("~ i. | —", 0.3), reading("ve", 0.2), Reading()], 0)
+        assert text > gate.threshold > noise and gate([Reading()], 0) == 0
 
 
 def test_standard_input(photo, monkeypatch, capsys):
