@@ -11,6 +11,8 @@ import numpy as np
 from rlenhance.ocr.engines import Engine
 from rlenhance.ocr.readings import Reading, agreement, plain, statistics
 
+#: Confidence from which on an answer is text; no training photograph without text is read so.
+SURE = 0.99
 #: Names of the numbers of `gate_numbers`.
 GATE_NUMBERS = ("confidence", "lowest", "sure", "characters", "letters and digits", "odd", "mixed", "lonely",
                 "agreement", "nothing read")
@@ -35,7 +37,7 @@ def gate_numbers(readings: Sequence[Reading], chosen: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TextGate:
-    """A logistic regression of whether there is text.
+    """A logistic regression of whether there is text; what the engine is sure of is text, however short.
 
     Attributes:
         weights: of `gate_numbers`.
@@ -48,9 +50,11 @@ class TextGate:
     threshold: float
 
     def __call__(self, readings: Sequence[Reading], chosen: int) -> float:
-        """The evidence that there is text, in [0, 1]; 0 where the answer has no words."""
+        """The evidence that there is text, in [0, 1]; 0 where the answer has no words, 1 where it is `SURE`."""
         if not readings[chosen].words:
             return 0.0
+        if readings[chosen].confidence >= SURE:
+            return 1.0
         score = float(np.dot(gate_numbers(readings, chosen), self.weights)) + self.bias
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
 

@@ -21,7 +21,7 @@ from rlenhance.ocr.observation import seen_readings
 from rlenhance.ocr.picture_statistics import picture_statistics
 from rlenhance.ocr.planner import POLICY, EveryChain, RulePlanner, TrainedPlanner
 from rlenhance.ocr.readings import Reading, Word, agreement, statistics
-from rlenhance.ocr.text_gate import GATE_NUMBERS, GATES, TextGate
+from rlenhance.ocr.text_gate import GATE_NUMBERS, GATES, SURE, TextGate
 from rlenhance.pipelines.read import SIDE, PhotoReader
 from tests.support.reading import rendered
 
@@ -204,6 +204,7 @@ def test_readings_of_text_have_more_evidence():
         text = gate([reading("Open daily 9:30", 0.9), reading("Open daily 9:30", 0.8)], 0)
         noise = gate([reading("~ i. | —", 0.3), reading("ve", 0.2), Reading()], 0)
         assert text > gate.threshold > noise and gate([Reading()], 0) == 0
+        assert gate([reading("5", SURE)], 0) == 1 > gate([reading("5", 0.6)], 0)
 
 
 def test_standard_input(photo, monkeypatch, capsys):
