@@ -114,7 +114,7 @@ class Page:
         angle = skew_of(grey)
         corners = np.stack([line.corners for line in scene.lines])
         if angle:
-            matrix = turning(*grey.shape, angle).astype(np.float32)
+            matrix = turning(grey.shape[0], grey.shape[1], angle).astype(np.float32)
             grey, corners = turned(grey, angle, None), corners @ matrix[:, :2].T + matrix[:, 2]
         grey = dark_on_light(grey)
         return cls(grey, planes_of(grey), corners, tuple(line.text for line in scene.lines), scene.text)
@@ -158,11 +158,12 @@ class Approximation:
                  progress: bool = True):
         torch.manual_seed(config.seed)
         self.config, self.engine, self.pages, self.val, self.progress = config, engine, pages, val, progress
-        layout: Any = torch.channels_last  # twice as fast on a CPU
-        begun = Preprocessor(config.width) if config.start in ("chain", "random") else \
-            load_preprocessor(Path(config.start))
-        self.network = begun.to(memory_format=layout)
-        self.approximator = Approximator().to(memory_format=layout)
+        layout = torch.channels_last  # twice as fast on a CPU
+        given = config.start not in ("chain", "random")
+        begun: Any = load_preprocessor(Path(config.start)) if given else Preprocessor(config.width)
+        reader: Any = Approximator()
+        self.network: Preprocessor = begun.to(memory_format=layout)
+        self.approximator: Approximator = reader.to(memory_format=layout)
         self.rng, self.reads = np.random.default_rng(config.seed), 0
         self._adam = [torch.optim.Adam(self.network.parameters(), config.rate),
                       torch.optim.Adam(self.approximator.parameters(), config.approximator_rate)]
