@@ -21,11 +21,14 @@ import numpy as np
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.json_files import parse_json
 from rlenhance.core.threads import thread_count
+from rlenhance.engine.convolutions import NATIVE, Convolutions, Node, check_nodes
 
 #: Version of the exports that this version writes and reads.
 FORMAT = 1
-#: What can run a graph, the faster one first.
+#: What can run any graph, the faster one first.
 BACKENDS = ("onnxruntime", "opencv")
+#: What runs graphs of small convolutions, faster than these.
+COMPILED = "compiled"
 #: Bytes of an export, which holds no weights.
 MAX_BYTES = 4 << 20
 #: What a graph may compute: the operations of `rlenhance.hub.export` and `rlenhance.hub.quantize`. None of them reads a
@@ -70,7 +73,8 @@ class Graph:
     Args:
         path: of the export.
         weights: of its checkpoint by name, float32; the graph takes those that it names.
-        backend: one of `BACKENDS`; None: the first that is installed.
+        backend: one of `BACKENDS`, or `COMPILED`; None: `COMPILED` where it knows the graph, otherwise the first that
+            is installed.
 
     Attributes:
         path, backend: see above.
@@ -78,14 +82,15 @@ class Graph:
             and shapes; and what the network needs beside its graph.
 
     Raises:
-        UsageError: no such file, or a damaged one.
+        UsageError: no such file, or a damaged one; a graph that `COMPILED` does not know.
         StaleExport: another version of the format, or it does not fit the weights.
     """
 
     def __init__(self, path: Path, weights: Mapping[str, np.ndarray], backend: str | None = None):
-        if backend not in (None, *available_backends()):
-            raise UsageError(f"backend is one of {', '.join(available_backends())}; got {backend!r}")
-        self.path, self.backend = path, backend or available_backends()[0]
+        known = (COMPILED, *available_backends())
+        if backend not in (None, *known):
+            raise UsageError(f"backend is one of {', '.join(known)}; got {backend!r}")
+        self.path = path
         self.facts = read_facts(path)
         check_graph(path)
         for name, shape in self.facts["weights"].items():
@@ -94,6 +99,7 @@ class Graph:
                 raise StaleExport(f"{path}: does not fit its weights ({name} has the shape {seen} and not {shape}); "
                                   f"write it anew with rlenhance export")
         self.weights = {name: weights[name] for name in self.facts["weights"]}
+        self.backend = backend or (COMPILED if can_compile(path, self.weights) else available_backends()[0])
         self._prepare()
 
     def _prepare(self) -> None:
@@ -122,10 +128,11 @@ class Graph:
 
     def _runner(self) -> Any:
         """What runs the graph with the present number of threads; made when it is first asked for."""
-        threads = thread_count() if self.backend == "onnxruntime" else 0  # OpenCV's threads are the process's
+        threads = 0 if self.backend == "opencv" else thread_count()  # OpenCV's threads are the process's
         with self._lock:
             if threads not in self._runners:
-                self._runners[threads] = _RUNNERS[self.backend](self.path, self.whole(), threads)
+                self._runners[threads] = _compiled(self.path, self.facts, self.weights, threads) \
+                    if self.backend == COMPILED else _RUNNERS[self.backend](self.path, self.whole(), threads)
             return self._runners[threads]
 
     def whole(self) -> bytes:
@@ -138,6 +145,31 @@ class Graph:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._prepare()
+
+
+def _compiled(path: Path, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], threads: int) -> Convolutions:
+    """The graph for `COMPILED`.
+
+    Raises:
+        UsageError: it has other operations than that knows; or damaged.
+    """
+    try:
+        (given,), (wanted,) = facts["inputs"], facts["outputs"]
+        return Convolutions(read_nodes(path), weights, given, wanted, threads)
+    except ValueError as error:
+        raise UsageError(f"{path}: no graph of small convolutions alone ({error}); leave the backend out") from error
+
+
+def can_compile(path: Path, weights: Mapping[str, np.ndarray]) -> bool:
+    """Whether `COMPILED` knows a graph, and the package was installed with the compiled functions."""
+    facts = read_facts(path)
+    if NATIVE is None or len(facts["inputs"]) != 1 or len(facts["outputs"]) != 1:
+        return False
+    try:
+        check_nodes(read_nodes(path), weights, facts["inputs"][0], facts["outputs"][0])
+    except (ValueError, UsageError):
+        return False
+    return True
 
 
 class _OnnxRuntime:
@@ -268,13 +300,15 @@ def _foreign_tensor(data: bytes) -> Iterator[str]:
         yield "weights in another file"
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of an encoded message that hold bytes: number and content."""
+def _fields(data: bytes, numbers: bool = False) -> Iterator[tuple[int, Any]]:
+    """The fields of an encoded message that hold bytes, and with `numbers` whole numbers too: number and content."""
     place = 0
     while place < len(data):
         key, place = _number(data, place)
         if key & 7 == 0:
-            _, place = _number(data, place)
+            value, place = _number(data, place)
+            if numbers:
+                yield key >> 3, value
         elif key & 7 in _FIXED:
             place += _FIXED[key & 7]
         elif key & 7 == 2:
@@ -285,6 +319,41 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
             place += size
         else:
             raise ValueError(f"field of type {key & 7}")
+
+
+def read_nodes(path: Path) -> list[Node]:
+    """The operations of an export, in order; of their attributes those that are whole numbers or several.
+
+    Raises:
+        UsageError: damaged.
+    """
+    try:
+        graphs = [value for field, value in _fields(_read(path)) if field == _GRAPH]
+        return [_node(list(_fields(value))) for graph in graphs for field, value in _fields(graph) if field == _NODE]
+    except (IndexError, ValueError, TypeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: damaged, or not an export of rlenhance; write it anew with rlenhance "
+                         f"export") from error
+
+
+def _node(found: list[tuple[int, Any]]) -> Node:
+    inputs, outputs, kinds = ([value.decode() for field, value in found if field == number] for number in (1, 2, 4))
+    attributes: dict[str, Any] = {}
+    for content in (list(_fields(value, numbers=True)) for field, value in found if field == 5):
+        name = next(value.decode() for field, value in content if field == 1)
+        several = [part for field, value in content if field == 8 for part in _numbers(value)]
+        attributes[name] = several or next((value for field, value in content if field == 3), None)
+    return Node(kinds[0], tuple(inputs), outputs[0], attributes)
+
+
+def _numbers(value: bytes | int) -> list[int]:
+    """A whole number, or several that are packed."""
+    if isinstance(value, int):
+        return [value]
+    found, place = [], 0
+    while place < len(value):
+        number, place = _number(value, place)
+        found.append(number)
+    return found
 
 
 def _number(data: bytes, place: int) -> tuple[int, int]:

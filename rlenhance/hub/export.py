@@ -18,7 +18,15 @@ from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import Graph, StaleExport, available_backends, facts_text, read_facts
+from rlenhance.engine.graph import (
+    COMPILED,
+    Graph,
+    StaleExport,
+    available_backends,
+    can_compile,
+    facts_text,
+    read_facts,
+)
 from rlenhance.engine.networks import BESIDE, export_path
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.export_filters import can_export_filters, first_step, later_step
@@ -104,7 +112,7 @@ def export_checkpoint(folder: Path) -> list[Path]:
         write_bytes(bare_graph(traced(network, part), stored, {"model": config["model"]}), path)
         paths.append(path)
         try:
-            for backend in available_backends():
+            for backend in (*available_backends(), *((COMPILED,) if can_compile(path, stored) else ())):
                 _check(network, part, Graph(path, stored, backend))
         except UsageError:
             for written in paths:

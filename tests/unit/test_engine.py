@@ -14,9 +14,9 @@ import torch
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.engine import convolutions, networks
 from rlenhance.engine import graph as graphs
-from rlenhance.engine import networks
-from rlenhance.engine.graph import Graph, StaleExport, adds_bytes_exactly, available_backends
+from rlenhance.engine.graph import COMPILED, Graph, StaleExport, adds_bytes_exactly, available_backends
 from rlenhance.hub import shipped
 from rlenhance.hub.checkpoint import create_network, load_model, load_network, save_checkpoint
 from rlenhance.hub.export import EXPORTS, export_checkpoint, parts_of
@@ -25,6 +25,7 @@ from rlenhance.hub.weight_files import read_weights
 
 DENOISERS, ENLARGERS = ("denoiser", "denoiser-grey", "denoiser-photo"), ("upscale", "upscale-x2", "upscale-x4")
 backends = pytest.mark.parametrize("backend", available_backends())
+with_compiled = pytest.mark.parametrize("backend", [*available_backends(), *[COMPILED] * bool(convolutions.NATIVE)])
 
 
 def load(folder, backend=None, **options):
@@ -51,7 +52,7 @@ def copy(checkpoint, tmp_path):
     return shutil.copytree(checkpoint, tmp_path / "copy")
 
 
-@backends
+@with_compiled
 @pytest.mark.parametrize("name", DENOISERS)
 def test_denoisers_equal_torch(name, backend):
     """For a number and for a map, for odd sizes and several pictures at once."""
@@ -66,10 +67,14 @@ def test_denoisers_equal_torch(name, backend):
             assert np.abs(ours.denoise(image, level) - wanted).max() < 1 / 2550
 
 
-@backends
+@with_compiled
 @pytest.mark.parametrize("name", ENLARGERS)
 def test_enlargers_equal_torch(name, backend):
     """Not clipped, for odd sizes too."""
+    if (name, backend) == ("upscale", COMPILED):
+        with pytest.raises(UsageError, match="small convolutions"):
+            load(shipped.FOLDER / name, backend, quantized=False).restore_unclamped(noisy(1, 3, 16, 12))
+        return
     ours, theirs = load(shipped.FOLDER / name, backend, quantized=False), load_network(shipped.FOLDER / name)
     for shape in ((1, 3, 21, 34), (1, 3, 16, 12)):
         image = noisy(*shape)
@@ -102,7 +107,7 @@ def test_every_model_that_can_be_exported_is_shipped_with_its_export():
             pytest.fail(f"{model.name} has no export: python -m experiments.scripts.export_shipped {model.name}")
 
 
-@backends
+@with_compiled
 def test_a_graph_is_shared_by_threads_and_pickles(checkpoint, backend):
     """Several pictures of different sizes at once give what each gives alone; so does a copy."""
     network = load(checkpoint, backend)
@@ -114,13 +119,23 @@ def test_a_graph_is_shared_by_threads_and_pickles(checkpoint, backend):
     assert np.array_equal(pickle.loads(pickle.dumps(network))(pictures[0]), alone[0])
 
 
-def test_the_number_of_threads_changes_nothing_but_rounding(checkpoint, monkeypatch):
-    network, image, found = load(checkpoint), noisy(1, 3, 24, 24), []
+@with_compiled
+def test_the_number_of_threads_changes_nothing_but_rounding(checkpoint, monkeypatch, backend):
+    monkeypatch.setattr(convolutions, "_FEW", 64)
+    network, image, found = load(checkpoint, backend), noisy(1, 3, 24, 24), []
     for count in (1, 2):
         monkeypatch.setattr(graphs, "thread_count", lambda count=count: count)
         found += [network(image), network(image)]
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[2], found[3])
     assert np.allclose(found[0], found[2], atol=1e-6)
+
+
+@pytest.mark.skipif(convolutions.NATIVE is None, reason="the package was installed without a C compiler")
+def test_graphs_of_small_convolutions_are_compiled():
+    """The faster backends serve the others."""
+    used = {name: load(shipped.FOLDER / name, quantized=False).graphs["model"].backend
+            for name in (*DENOISERS, *ENLARGERS)}
+    assert used == {name: COMPILED if name != "upscale" else available_backends()[0] for name in used}
 
 
 def test_new_weights_need_no_new_export(copy):
