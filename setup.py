@@ -5,8 +5,11 @@ import sys
 from setuptools import Extension, setup
 
 FLAGS = ["/O2", "/fp:fast"] if sys.platform == "win32" else [
-    "-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
+    "-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
+    "-ffinite-math-only", "-Wno-psabi"]
 
-setup(ext_modules=[Extension("rlenhance.engine._compiled", ["rlenhance/engine/render.c"], optional=True,
-                             extra_compile_args=FLAGS, py_limited_api=True)],
+ENGINE, FILES = "rlenhance/engine", ("render", "pyramid", "convolve")
+
+setup(ext_modules=[Extension("rlenhance.engine._compiled", [f"{ENGINE}/{name}.c" for name in FILES], optional=True,
+                             depends=[f"{ENGINE}/compiled.h"], extra_compile_args=FLAGS, py_limited_api=True)],
       options={"bdist_wheel": {"py_limited_api": "cp311"}})

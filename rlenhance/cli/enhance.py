@@ -128,7 +128,8 @@ def run(arguments: argparse.Namespace) -> int:
     replaces = arguments.edit is not None and in_place(arguments)
     with kept_original(process, arguments, plan) if replaces else nullcontext(process) as process:
         summary = run_plan(plan, process, arguments, process_clip=process_clip,
-                           at_once=thread_count() if arguments.device == "cpu" else 1)
+                           at_once=thread_count() if arguments.device == "cpu" else 1,
+                           spare=not replaces and arguments.match_series is None)
     for write in () if summary.failed else write_explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:

@@ -335,8 +335,9 @@ def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
 
 
 def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *, copy: bool = True,
-             process_clip: ClipProcess | None = None, at_once: int = 1) -> Summary:
-    """Carry a plan out and report it; `process`, `copy`, `process_clip` and `at_once` are those of `run_batch`."""
+             process_clip: ClipProcess | None = None, at_once: int = 1, spare: bool = False) -> Summary:
+    """Carry a plan out and report it; `process`, `copy`, `process_clip`, `at_once` and `spare` are those of
+    `run_batch`."""
     from rlenhance.io import STDIO, encode, run_batch
 
     note_left_out(plan, arguments)
@@ -351,7 +352,7 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
             run_batch(plan, process, max_in_flight=arguments.workers, encode=encoder or encode,
                       extension=extension_of(arguments, bool(process_clip)), copy=copy and encoder is None,
                       megapixels=limit_of(arguments), decode_seconds=decode_seconds_of(arguments),
-                      process_clip=process_clip, at_once=at_once)) as outcomes:  # type: ignore[type-var]
+                      process_clip=process_clip, at_once=at_once, spare=spare)) as outcomes:  # type: ignore[type-var]
         for outcome in outcomes:
             reporter.report(outcome)
     return reporter.summary

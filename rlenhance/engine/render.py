@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
+from rlenhance.core.compiled import compiled_functions
 from rlenhance.core.pixels import resize_planes, resized_planes, to_pixels, to_planes
 from rlenhance.core.threads import thread_count
 from rlenhance.ops.plane_statistics import GUIDE_SIDE, guide_coefficients
@@ -147,14 +147,11 @@ def _levels(top: int) -> np.ndarray:
 
 def _load() -> Any:
     """The compiled functions, or None without them."""
-    spec = find_spec("rlenhance.engine._compiled")
-    if spec is None or spec.origin is None:
+    library = compiled_functions()
+    if library is None:
         return None
-    library = ctypes.CDLL(spec.origin)
     rows: list[Any] = [ctypes.POINTER(RenderPlan), ctypes.POINTER(RenderGuide), ctypes.c_int64, ctypes.c_int64,
                        ctypes.c_void_p, ctypes.c_void_p]
-    if not hasattr(library, "render_planes"):  # compiled from an earlier version of render.c
-        return None
     library.render_planes.argtypes = rows
     for name in ("render_bytes", "render_words"):
         getattr(library, name).argtypes = [*rows, ctypes.c_float, ctypes.c_float]
@@ -198,15 +195,16 @@ class Renderer:
             result[:, rows] = edit(planes[:, rows])
         return result
 
-    def pixels(self, picture: np.ndarray, strength: float = 1.0) -> np.ndarray:
+    def pixels(self, picture: np.ndarray, strength: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
         """All steps for one picture (H, W, 3), uint8 or uint16: the same shape and dtype, rounded to the nearest.
 
         Args:
             strength: share of the change that is applied, in [0, 1].
+            out: contiguous, for the result; it may be the picture. None: a new array.
         """
         picture = np.ascontiguousarray(picture)
         height, width = picture.shape[:2]
-        result = np.empty_like(picture)
+        result = np.empty_like(picture) if out is None else out
         if self._compiled:
             function = NATIVE.render_bytes if picture.dtype == np.uint8 else NATIVE.render_words
             top = int(np.iinfo(picture.dtype).max)

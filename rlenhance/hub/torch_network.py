@@ -104,8 +104,9 @@ class TorchNetwork:
         return [{scope: entry.float().cpu().numpy() if entry.is_floating_point() else entry.cpu().numpy()
                  for scope, entry in action.items()} for action in chosen]
 
-    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0) -> np.ndarray:
-        """See `GreedyEpisode.render_array`."""
+    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0,
+                     out: np.ndarray | None = None) -> np.ndarray:
+        """See `rlenhance.engine.episode.CompactEpisode.render_array`; the result is a new array."""
         with torch.inference_mode():
             tensors = [{scope: self._tensor(entry) for scope, entry in action.items()} for action in actions]
             return np.asarray(self.module.render_array(picture, tensors, strength))

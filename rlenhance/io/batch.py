@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -104,7 +104,7 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
               read: Callable[[Path], Photo] | None = None, encode: Callable[[Photo, str], bytes] = encode,
               extension: str | None = None, copy: bool = False, megapixels: float = MEGAPIXELS,
               decode_seconds: float | None = None, process_clip: ClipProcess | None = None,
-              at_once: int = 1) -> Iterator[Outcome]:
+              at_once: int = 1, spare: bool = False) -> Iterator[Outcome]:
     """Carry a plan out; a photograph that fails, by whatever error, is reported and the rest goes on.
 
     Several processes may carry out the same plan: without `overwrite`, each result is written once. Temporary files of
@@ -125,6 +125,7 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
             without.
         at_once: photographs that are processed at a time, in threads; above 1, `process` is thread-safe. Large ones
             and those of a plan with clips are processed one after the other.
+        spare: `process` may write results over the pixels that it is given, see `Photo.spare`.
 
     Yields:
         An outcome per photograph, in the order of the plan, the skipped ones first.
@@ -136,7 +137,7 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
     if max_in_flight < 1:
         raise UsageError(f"max_in_flight must be at least 1; got {max_in_flight}")
     stages = _Stages(read or partial(read_file, megapixels=megapixels, seconds=decode_seconds), encode, extension, copy,
-                     partial(decode_within, megapixels=megapixels, seconds=decode_seconds), process_clip, plan)
+                     partial(decode_within, megapixels=megapixels, seconds=decode_seconds), process_clip, plan, spare)
     for folder in {job.target.parent for job in (*plan.skipped, *plan.jobs) if job.target != STDIO}:
         remove_leftovers(folder)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
@@ -168,8 +169,9 @@ class _Stages:
     """Reading, processing and writing of a photograph."""
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
-                 copy: bool, decode: Callable[[bytes, str], Photo], process_clip: ClipProcess | None, plan: BatchPlan):
-        self._plan = plan
+                 copy: bool, decode: Callable[[bytes, str], Photo], process_clip: ClipProcess | None, plan: BatchPlan,
+                 spare: bool):
+        self._plan, self._spare = plan, spare
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
         self._decode, self._process_clip = decode, process_clip
         self.stopped, self._large = threading.Event(), threading.Lock()
@@ -210,8 +212,10 @@ class _Stages:
                 work.size, work.decision, notes = self._process_clip(work.job.source, work.job.target)
                 work.warnings += [f"{work.job.source}: {note}" for note in notes]
             elif work.photo is not None:
-                photo, work.decision = process(work.photo)
-                work.photo, work.unchanged = photo, photo is work.photo
+                given = replace(work.photo, spare=True) if self._spare else work.photo
+                work.photo = None  # its memory is for the result
+                work.photo, work.decision = process(given)
+                work.unchanged = work.photo is given
         return work
 
     def write(self, work: _Work) -> _Work:
@@ -274,7 +278,7 @@ def decision_words(decision: Mapping[str, Any]) -> list[str]:
 
 def mean_level(photo: Photo) -> float:
     """Mean value of a photograph in [0, 1], from a grid of pixels, accurate to a few thousandths."""
-    pixels = photo.pixels[:: max(1, photo.pixels.shape[0] // 512), :: max(1, photo.pixels.shape[1] // 512)]
+    pixels = photo.pixels[:: max(1, photo.pixels.shape[0] // 256), :: max(1, photo.pixels.shape[1] // 256)]
     return round(float(pixels.mean()) / (256**pixels.dtype.itemsize - 1), 4)
 
 

@@ -141,7 +141,11 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
 
 
 def _image(array: np.ndarray) -> Image.Image:
-    return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    if array.shape[2] != 3 or array.dtype != np.uint8:
+        return Image.fromarray(array[..., 0] if array.shape[2] == 1 else array)
+    image = Image.new("RGB", (array.shape[1], array.shape[0]), None)  # fromarray makes it black first
+    image.frombytes(np.ascontiguousarray(array).data)
+    return image
 
 
 def _by_pillow(image: Image.Image, container: Container, metadata: Metadata, choices: dict[str, Any]) -> bytes:

@@ -7,12 +7,13 @@ the coefficients are those of the whole picture encoded at once. (ITU-T T.81, B.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 #: Pixels of a strip, about; smaller pictures are encoded at once.
-STRIP = 1 << 21
+STRIP = 1 << 20
 _LONGEST = 0xFFFF  # units between two restart markers, at most
 _UNITS = {0: (8, 8), 1: (16, 8), 2: (16, 16)}  # Pillow's chroma subsampling -> width and height of a coded unit
 _SOF0, _SOS = 0xC0, 0xDA
@@ -41,7 +42,10 @@ def encode_strips(array: np.ndarray, subsampling: int, encode: Callable[[np.ndar
             coded units.
     """
     rows, units = strips_of(array, subsampling)
-    return b"".join(_joined((encode(array[top : top + rows], units) for top in range(0, len(array), rows)), len(array)))
+    file = io.BytesIO()  # parts to be joined would take their memory twice
+    for part in _joined((encode(array[top : top + rows], units) for top in range(0, len(array), rows)), len(array)):
+        file.write(part)
+    return file.getvalue()
 
 
 def _joined(strips: Iterator[bytes], height: int) -> Iterator[bytes]:

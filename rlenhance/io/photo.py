@@ -64,6 +64,7 @@ class Photo:
         encoding: of the file; None for pixels without one.
         wide_gamut: converts back to the file's wide-gamut profile; None for sRGB.
         name: for messages.
+        spare: whoever processes it may write the result over its pixels, to save their memory; what is read is without.
     """
 
     pixels: np.ndarray
@@ -73,6 +74,7 @@ class Photo:
     encoding: Encoding | None = None
     wide_gamut: WideGamut | None = None
     name: str = "the picture"
+    spare: bool = False
 
     @property
     def depth(self) -> int:
@@ -122,4 +124,4 @@ class Photo:
                 metadata = replace(metadata, exif=resized(metadata.exif, width, height))
         if hidden is not None:
             pixels = np.where(hidden[..., None], colors, pixels)
-        return replace(self, pixels=pixels, alpha=alpha, metadata=metadata)
+        return replace(self, pixels=pixels, alpha=alpha, metadata=metadata, spare=False)

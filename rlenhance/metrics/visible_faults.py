@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rlenhance.core.pixels import largest_channel
 from rlenhance.ops.noise_estimation import estimate_sigma
 
 _BURNT, _WAS_WHOLE = 250, 240  # of 255: the largest channel after, and before
@@ -16,7 +17,7 @@ def newly_burnt(image: np.ndarray, initial: np.ndarray) -> float:
     Args:
         image, initial: (H, W, 3) uint8.
     """
-    return float(((image.max(axis=2) > _BURNT) & (initial.max(axis=2) < _WAS_WHOLE)).mean())
+    return float(((largest_channel(image) > _BURNT) & (largest_channel(initial) < _WAS_WHOLE)).mean())
 
 
 def banding(image: np.ndarray) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain, combinations
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resize_planes, to_planes
 from rlenhance.core.tiling import bands
+from rlenhance.ops.noise_pyramid import reduced_picture
 
 _SIDE = 16  # pixels along a block whose noise is measured
 _ENOUGH = 2_000_000  # pixels that are read, in bands spread over the image
@@ -138,9 +140,13 @@ def noise_map(picture: np.ndarray, model: NoiseByValue, curve: Callable[[np.ndar
         Standard deviation after the curve, root mean square over the channels: (1, 1, ceil(H/reduced),
         ceil(W/reduced)), float32.
     """
-    width = picture.shape[1]
-    small = np.concatenate([_reduced(picture[rows], (-(-(rows.stop - rows.start) // reduced), -(-width // reduced)))
-                            for rows in bands(len(picture), 64 * reduced)])
+    if reduced & (reduced - 1) == 0 and picture.dtype in (np.uint8, np.uint16):
+        small = reduced_picture(picture, reduced.bit_length() - 1)
+    else:
+        width = picture.shape[1]
+        small = np.concatenate([
+            _reduced(picture[rows], (-(-(rows.stop - rows.start) // reduced), -(-width // reduced)))
+            for rows in bands(len(picture), 64 * reduced)])
     variance = model.deviation(small) ** 2 + np.float32(noise_floor**2)
     if curve is not None:
         variance = _bent(small, variance, curve)
@@ -149,9 +155,9 @@ def noise_map(picture: np.ndarray, model: NoiseByValue, curve: Callable[[np.ndar
 
 
 def noise_map_from_image(picture: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None = None,
-                         noise_floor: float = 0.0) -> np.ndarray:
+                         noise_floor: float = 0.0, reduced: int = 4) -> np.ndarray:
     """`noise_map` with the noise model that `estimate_noise` finds in the picture."""
-    return noise_map(picture, estimate_noise(picture), curve, noise_floor=noise_floor)
+    return noise_map(picture, estimate_noise(picture), curve, reduced, noise_floor)
 
 
 def upsample_map(noise: np.ndarray, size: Sequence[int], place: tuple[slice, slice] | None = None) -> np.ndarray:
@@ -214,11 +220,14 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
         band = picture[rows]
         if len(band) < min(_SIDE, height):
             continue
-        for channel in range(np.atleast_3d(band).shape[2]):
-            plane: Any = np.ascontiguousarray(np.atleast_3d(band)[:, :, channel]).astype(np.float32)
+        for given in cv2.split(np.ascontiguousarray(band)):
+            plane: Any = given.astype(np.float32)
             plane = plane if np.issubdtype(picture.dtype, np.floating) else plane / steps
             ends = ((plane <= 0) | (plane >= 1)).astype(np.float32)
-            level = linear_from_srgb(np.maximum(plane, 0)) if linear else plane
+            if linear and picture.dtype == np.uint8:
+                level = cv2.LUT(given, _light_of_bytes())
+            else:
+                level = linear_from_srgb(np.maximum(plane, 0)) if linear else plane
             residual = cv2.filter2D(level, -1, _SECOND, borderType=cv2.BORDER_REFLECT)
             even = (cv2.erode(plane, _AROUND) == cv2.dilate(plane, _AROUND)).astype(np.float32)
             mean, variance, clipped, blank = (_block_means(part) for part in (level, residual**2, ends, even))
@@ -233,8 +242,14 @@ def _flat_blocks(picture: np.ndarray, linear: bool) -> tuple[np.ndarray, np.ndar
 def _block_means(plane: np.ndarray) -> np.ndarray:
     height, width = (min(_SIDE, length) for length in plane.shape)
     rows, columns = plane.shape[0] // height, plane.shape[1] // width
-    blocks = plane[: rows * height, : columns * width].reshape(rows, height, columns, width)
-    return np.asarray(blocks.mean(axis=(1, 3))).ravel()
+    whole = plane[: rows * height, : columns * width]
+    return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).ravel()
+
+
+@lru_cache(maxsize=1)
+def _light_of_bytes() -> np.ndarray:
+    """(1, 256) float32: the linear light of each value of 8 bits."""
+    return linear_from_srgb(np.arange(256, dtype=np.float32)[None] / 255)
 
 
 def _bins(light: np.ndarray, variance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resized_planes
+from rlenhance.core.tiling import bands
 
 #: Temperatures of light, in kelvin, that are corrected: from lamps to a blue sky.
 COOLEST_LIGHT, HOTTEST_LIGHT = 2500, 12000
@@ -21,6 +22,7 @@ COOLEST_LIGHT, HOTTEST_LIGHT = 2500, 12000
 NEUTRAL = np.ones(3)
 _DAYLIGHT = 6504.0
 _LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+_ROWS = 256  # of a picture of 16 bits at a time
 _SIDE = 128  # pixels of the picture that is looked at
 _FLOOR = 6 / 255  # encoded value whose chromaticity is half reliable: noise, rounding and the coding's blocks lie below
 _CLIPPED, _WHOLE = 0.96, 0.86  # largest channel that counts for nothing, and fully
@@ -156,7 +158,7 @@ def estimate_lights(picture: np.ndarray) -> np.ndarray:
     lights[1] = _of(_norm(around, np.hypot(across, down)))
     logs = np.log(np.maximum(light, 1e-6))
     bright = known & (level >= np.quantile(level[known], 0.9))
-    lights[2] = np.median(logs[bright][:, ::2] - logs[bright][:, 1:2], axis=0)
+    lights[2] = _median(logs[bright][:, ::2] - logs[bright][:, 1:2])
     contrast = logs - cv2.GaussianBlur(logs, (0, 0), 1.5)
     largest = np.abs(contrast).max(axis=2)
     unlike = np.linalg.norm(contrast - contrast.mean(axis=2, keepdims=True), axis=2) / (largest + 1e-3)
@@ -165,6 +167,12 @@ def estimate_lights(picture: np.ndarray) -> np.ndarray:
         grey = textured & (unlike <= np.quantile(unlike[textured], 0.1))
         lights[3] = _of((weight[grey] * light[grey] * level[grey, None]).sum(axis=0))
     return lights
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """(n, 2) -> (2,); that of NumPy waits for masked arrays to be imported."""
+    ordered = np.sort(values, axis=0)
+    return np.asarray((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 
 
 def _norm(weight: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -187,13 +195,15 @@ def white_curve(value: np.ndarray, gain: float) -> np.ndarray:
     return np.asarray(gain * value / (1 + (gain**_ROLL - 1) * value**_ROLL) ** (1 / _ROLL))
 
 
-def apply_gains(picture: np.ndarray, gains: np.ndarray, wide: bool = False) -> np.ndarray:
+def apply_gains(picture: np.ndarray, gains: np.ndarray, wide: bool = False,
+                out: np.ndarray | None = None) -> np.ndarray:
     """Gains in linear light, each by its `white_curve`.
 
     Args:
         picture: (H, W, 3) uint8, uint16 or float in [0, 1], sRGB.
         gains: (3,).
         wide: of 8 bits, give 16, so that small gains of dark values are not lost.
+        out: contiguous, for a result of the same dtype; it may be the picture. None: a new array.
 
     Returns:
         The same shape and, but for `wide`, dtype.
@@ -206,10 +216,11 @@ def apply_gains(picture: np.ndarray, gains: np.ndarray, wide: bool = False) -> n
     dtype = np.dtype(np.uint16) if wide else picture.dtype
     tables = _tables(np.iinfo(picture.dtype).max, np.iinfo(dtype).max, tuple(map(float, gains)))
     if picture.dtype == np.uint8:
-        return np.asarray(cv2.LUT(np.ascontiguousarray(picture), tables[None].astype(dtype)))
-    result = np.empty_like(picture)
-    for channel in range(3):
-        np.take(tables[:, channel], picture[..., channel], out=result[..., channel], mode="clip")
+        return np.asarray(cv2.LUT(np.ascontiguousarray(picture), tables[None].astype(dtype), dst=out))
+    result = np.empty_like(picture) if out is None else out
+    for rows in bands(len(picture), _ROWS):  # indices take eight bytes each
+        for channel in range(3):
+            result[rows, :, channel] = tables[:, channel].take(picture[rows, :, channel])
     return result
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.memory import release_free_memory
 from rlenhance.core.pixels import to_pixels, to_planes
-from rlenhance.core.tiling import tiles
+from rlenhance.core.tiling import even_side, tiles
 from rlenhance.hub.info import find_checkpoint, read_info
 from rlenhance.hub.shipped import locate
 from rlenhance.io import Photo
@@ -25,8 +27,10 @@ from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
 #: The shipped network for noise in colours that a camera has smoothed or coded, or that brightening reveals.
 PHOTO = "denoiser-photo"
-_TILE = 768  # pixels along a tile: larger ones hardly save work
+_TILE = 1024  # pixels along a tile: larger ones hardly save work
+_TILES_BESIDE = {32_000_000: 384, 16_000_000: 768}  # beside a photograph of more pixels, whose memory counts
 _WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the network at full size
+_CELL = 4  # pixels along each side that share a value of the noise map; of reduced pictures half as many
 _SMALLEST = 96  # pixels along a side below which noise cannot be told from detail
 _HIDDEN, _PLAIN = 1.5, 3.0  # noise in 255ths that does not show, and that is taken wholly
 
@@ -111,11 +115,11 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return self._cleaned(pixels, noise, self.select_network(pixels, camera_jpeg), self.settings.strength)
 
     def _cleaned(self, pixels: np.ndarray, noise: np.ndarray, network: Any,
-                 strength: float) -> np.ndarray:
-        """`clean` by a network, tile by tile."""
+                 strength: float, most: int = _TILE) -> np.ndarray:
+        """`clean` by a network, tile by tile of `most` pixels along a side; small ones save memory."""
         noise, result = noise.clip(max=LARGEST_NOISE), np.empty_like(pixels)
-        side = -(-_TILE // network.size_multiple) * network.size_multiple
         height, width = pixels.shape[:2]
+        side = even_side(height, most, network.size_multiple), even_side(width, most, network.size_multiple)
         for tile in self._with_progress(tiles(height, width, side, network.receptive_radius)):
             image = to_planes(pixels[tile.outer[1:]])
             around = upsample_map(noise, pixels.shape[:2], tile.outer[1:])
@@ -124,6 +128,9 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
                 image = image[tile.crop]
                 clean = image + strength * (clean - image)
             result[tile.inner[1:]] = to_pixels(np.broadcast_to(clean, (1, 3, *clean.shape[2:])), pixels.dtype.type)
+            if most < _TILE:
+                del image, around, clean
+                release_free_memory()
         return result
 
     def see(self, pixels: np.ndarray, photo: Photo) -> SeenNoise:
@@ -196,8 +203,31 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             noise = self.noise_of(enhanced, True)
         return self.clean(enhanced, noise, camera_jpeg=True)
 
-    def denoise_visible(self, pixels: np.ndarray, enhanced: np.ndarray,
-                        curve: Callable[[np.ndarray], np.ndarray] | None) -> tuple[np.ndarray, float]:
+    def visible_noise(self, pixels: np.ndarray,
+                      curve: Callable[[np.ndarray], np.ndarray] | None) -> VisibleNoise | None:
+        """What a curve makes of a picture's noise, as far as it is visible.
+
+        Args:
+            pixels: as they came from the camera; without a curve, what was made of them.
+            curve: see `denoise_enhanced`.
+
+        Returns:
+            None where nothing is visible, the picture is less than 96 pixels wide or high, or the denoiser has no noise
+            map.
+        """
+        if min(pixels.shape[:2]) < _SMALLEST or self._plays:
+            return None
+        levels = 0
+        while pixels.shape[0] * pixels.shape[1] > _WHOLE * 4**levels:
+            levels += 1
+        floor = self.select_network(pixels, True).noise_floor
+        noise = self.noise_of(pixels, True) if curve is None else \
+            noise_map_from_image(pixels, curve, floor, max(_CELL, _CELL << levels >> 1))
+        visible = 255 * float(np.sqrt(np.square(noise).mean()))
+        share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
+        return VisibleNoise(noise, share, levels) if share else None
+
+    def denoise_visible(self, enhanced: np.ndarray, visible: VisibleNoise, out: np.ndarray | None = None) -> np.ndarray:
         """`denoise_enhanced`, as far as the noise is visible, at a bounded cost.
 
         The share that is removed rises from 0 to 1 as the noise after the curve (root mean square of its map) rises
@@ -205,28 +235,32 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         each side, and finer noise is taken by `shrink_noise`.
 
         Args:
-            pixels, enhanced, curve: see `denoise_enhanced`.
-
-        Returns:
-            The result (`enhanced` itself where nothing is visible, the picture is less than 96 pixels wide or high, or
-            the denoiser has no noise map), and the share.
+            enhanced: what was made of a picture.
+            visible: see `visible_noise`.
+            out: for the result of a picture above two megapixels; it may be `enhanced`. None: a new array.
         """
-        if min(pixels.shape[:2]) < _SMALLEST or self._plays:
-            return enhanced, 0.0
-        network = self.select_network(enhanced, True)
-        noise = self.noise_of(enhanced, True) if curve is None else \
-            noise_map_from_image(pixels, curve, network.noise_floor)
-        visible = 255 * float(np.sqrt(np.square(noise).mean()))
-        share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
-        if share == 0:
-            return enhanced, 0.0
-        levels = 0
-        while enhanced.shape[0] * enhanced.shape[1] > _WHOLE * 4**levels:
-            levels += 1
+        network, levels = self.select_network(enhanced, True), visible.levels
         if not levels:
-            return self._cleaned(enhanced, noise, network, share), share
-        return shrink_noise(enhanced, noise[0, 0], lambda small: self._cleaned(
-            small, REDUCED**levels * noise, network, 1.0), levels, share), share
+            return self._cleaned(enhanced, visible.map, network, visible.share)
+        size = enhanced.shape[0] * enhanced.shape[1]
+        tile = next((side for pixels, side in _TILES_BESIDE.items() if size > pixels), _TILE)
+        return shrink_noise(enhanced, visible.map[0, 0], lambda small: self._cleaned(
+            small, REDUCED**levels * visible.map, network, 1.0, tile), levels, visible.share, out)
+
+
+@dataclass(frozen=True)
+class VisibleNoise:
+    """The noise that an enhanced photograph shows, see `Denoiser.visible_noise`.
+
+    Attributes:
+        map: (1, 1, h, w), standard deviations on the scale of [0, 1].
+        share: of it that is removed, above 0 and up to 1.
+        levels: how often the picture is halved before the network sees it.
+    """
+
+    map: np.ndarray
+    share: float
+    levels: int
 
 
 def find_denoiser(model: Path | str) -> Path:

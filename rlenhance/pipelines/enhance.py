@@ -23,7 +23,7 @@ from rlenhance.io.batch import mean_level
 from rlenhance.ops.plane_statistics import exposure_of
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
-from rlenhance.pipelines.change_words import describe_change, describe_shadows
+from rlenhance.pipelines.change_words import describe_change, describe_shadows, every_other
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.looks import Look, load_look
 from rlenhance.pipelines.options import EnhanceSettings
@@ -253,12 +253,13 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         it did, and `shadows` where a picture holds too little to be made as bright as others."""
         if self.look is not None:
             return self.for_picture(photo.visible_pixels).process(photo, mask=mask)
+        before, level = every_other(photo), mean_level(photo)  # the pixels of a spare photograph may be gone afterwards
         result, decision = super().process(photo, mask=mask)
-        levels = {"exposure_before": mean_level(photo), "exposure": mean_level(result)}
-        words = describe_change(photo, result, levels, decision.get("denoise", 0))
+        levels = {"exposure_before": level, "exposure": mean_level(result)}
+        words = describe_change(before, every_other(result), levels, decision.get("denoise", 0))
         if self.settings.strength == 1 and self.settings.table is None and "exposure_level" in self.auto_preferences \
                 and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
-            shadows = describe_shadows(photo.visible_pixels, levels["exposure_before"], levels["exposure"])
+            shadows = describe_shadows(before, levels["exposure_before"], levels["exposure"])
             decision = {**decision, **({"shadows": shadows} if shadows else {})}
         return PipelineResult(result, {"words": words, **levels, **decision})
 
@@ -321,15 +322,23 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             actions = self._decided(pixels)
         white, actions = (White.of(pixels, self.settings.white), None) if actions is None else split_white(actions)
         white = White() if is_grey(pixels) else white
-        said = {"white": white.words} if white.words else {}
-        result = self._rendered(pixels, actions, white)
+        said: dict[str, Any] = {"white": white.words} if white.words else {}
         curve = None if actions is None else partial(self._rendered, actions=actions, white=white)
-        if self.settings.denoise:
+        share, visible, auto = self.settings.denoise, None, self.settings.denoise is None
+        if auto and curve is not None:  # before the pixels may be written over
+            visible = self.denoiser.visible_noise(pixels, curve)
+        spare = photo.spare and pixels is photo.pixels and weights is None and not share and \
+            pixels.flags.c_contiguous and pixels.flags.writeable
+        result = self._rendered(pixels, actions, white, out=pixels if spare else None)
+        if auto and curve is None:
+            visible = self.denoiser.visible_noise(result, None)
+        if share:
             result = self.denoiser.denoise_enhanced(pixels, result, curve)
-        elif self.settings.denoise is None:
-            result, share = self.denoiser.denoise_visible(pixels, result, curve)
-            return result, {"denoise": round(share, 3), **said}
-        return result, said
+        elif visible is not None:
+            result = self.denoiser.denoise_visible(result, visible, result if result.flags.c_contiguous else None)
+        if auto:
+            said = {"denoise": 0.0 if visible is None else round(visible.share, 3), **said}
+        return result[:] if result is pixels else result, said
 
     def _decided(self, pixels: np.ndarray) -> list[ArrayAction]:
         small = resized_planes(pixels, self.network.decision_size)
@@ -339,22 +348,25 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         actions = self.network.decide(small, preference=self._preference_for(small))
         return actions if self.settings.white == 0 else [white.action(), *actions]
 
-    def _rendered(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White) -> np.ndarray:
+    def _rendered(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White,
+                  out: np.ndarray | None = None) -> np.ndarray:
         """The result of the model, with the white balance, at the strength of the settings, and with the gains of a
-        series."""
-        return self._levelled(self._enhanced(pixels, actions, white))
+        series; `out` may be the pixels, which it then may overwrite."""
+        return self._levelled(self._enhanced(pixels, actions, white, out))
 
     def _levelled(self, result: np.ndarray) -> np.ndarray:
         return result if self._gains is None else apply_gains(result, self._gains)
 
-    def _enhanced(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White) -> np.ndarray:
+    def _enhanced(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White,
+                  out: np.ndarray | None = None) -> np.ndarray:
         strength, given = self.settings.strength, white.before(pixels)
         table = self.settings.table
         if table is not None:
             result = table(given if self._replaced else self._by_model(given, actions))
             result = self._blended(given, result) if white.neutral else result
         elif actions is not None:
-            result = self.network.render_array(given, actions, strength if white.neutral else 1.0)
+            room = out if given is pixels and (white.neutral or strength == 1) else None
+            result = self.network.render_array(given, actions, strength if white.neutral else 1.0, room)
         else:
             planes = to_planes(given)
             result = self.network(planes, preference=self._preference_for(planes)) if self._acts else \

@@ -45,8 +45,10 @@ class White:
         return apply_gains(picture, self.gains, wide=True) if self.named and not self.neutral else picture
 
     def after(self, picture: np.ndarray) -> np.ndarray:
-        """The result of the policy, (H, W, 3), with the gains that it has not got yet."""
-        return picture if self.named or self.neutral else apply_gains(picture, self.gains)
+        """The result of the policy, (H, W, 3), with the gains that it has not got yet; its array is used for them."""
+        if self.named or self.neutral:
+            return picture
+        return apply_gains(picture, self.gains, out=picture if picture.flags.c_contiguous else None)
 
     @property
     def words(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 
@@ -84,13 +85,42 @@ def test_without_noise_the_pyramid_changes_nothing(dtype, shape, levels):
     np.testing.assert_allclose(result.astype(float), picture.astype(float), atol=1e-5 * top if top == 1 else 1)
 
 
-def test_bands_of_rows_do_not_show(monkeypatch):
-    """The result does not depend on how many rows are computed at once."""
-    picture = _dark(noise=6, share=0.5)
-    noise = np.full((3, 5), 6 / 255, np.float32)
-    whole = shrink_noise(picture, noise, lambda small: small, 2)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_bands_of_rows_do_not_show(monkeypatch, dtype, levels):
+    """The result does not depend on how many rows are computed at once, on threads, and on where it is written."""
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    picture = (_dark(noise=6, share=0.5).repeat(4, axis=0)[:-1] * (top / 255)).astype(dtype)
+    noise = np.linspace(4, 8, 15, dtype=np.float32).reshape(3, 5) / 255
+
+    def blurred(small):
+        return cv2.blur(small, (3, 3))
+
+    whole = shrink_noise(picture, noise, blurred, levels, 0.9)
+    slow = noise_pyramid._shrunk(picture, noise, blurred, levels, 0.9)
+    np.testing.assert_allclose(whole.astype(float), slow.astype(float), atol=1 if top == 255 else 0.002 * top)
     monkeypatch.setattr(noise_pyramid, "_ROWS", 32)
-    np.testing.assert_allclose(shrink_noise(picture, noise, lambda small: small, 2).astype(int), whole, atol=1)
+    if noise_pyramid.NATIVE is None:
+        np.testing.assert_allclose(shrink_noise(picture, noise, blurred, levels, 0.9).astype(float), whole, atol=1)
+        return
+    monkeypatch.setattr(noise_pyramid, "thread_count", lambda: 2)
+    np.testing.assert_array_equal(shrink_noise(picture, noise, blurred, levels, 0.9), whole)
+    np.testing.assert_array_equal(shrink_noise(picture, noise, blurred, levels, 0.9, out=picture), whole)
+    np.testing.assert_array_equal(picture, whole)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("changes", [{}, {"denoise": 0.0}, {"denoise": 1.0}, {"strength": 0.5}, {"white": 4000.0}])
+def test_a_spare_photograph_gives_the_same_result(monkeypatch, dtype, changes):
+    """Its pixels may be overwritten on the way; others stay as they are."""
+    monkeypatch.setattr(pipeline, "_WHOLE", 4000)
+    dark = _dark().astype(dtype) * dtype(257 if dtype == np.uint16 else 1)
+    enhancer, before = Enhancer(**changes), dark.copy()
+    kept, words = enhancer.process(Photo(dark))
+    np.testing.assert_array_equal(dark, before)
+    found, same_words = enhancer.process(Photo(dark, spare=True))
+    np.testing.assert_array_equal(found.pixels, kept.pixels)
+    assert same_words == words and not found.spare
 
 
 def test_fine_noise_is_taken_and_edges_stay():
