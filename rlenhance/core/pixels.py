@@ -45,6 +45,15 @@ def check_planes(planes: np.ndarray, *, margin: float = 0.0, channels: Sequence[
     return planes
 
 
+def blended(before: np.ndarray, after: np.ndarray, strength: float) -> np.ndarray:
+    """A change at a strength: two pictures (H, W, 3) of one type, uint8, uint16 or float in [0, 1] -> the same."""
+    if strength == 1:
+        return after
+    if np.issubdtype(before.dtype, np.floating):
+        return np.asarray(before + strength * (after - before)).astype(before.dtype)
+    return cv2.addWeighted(after, strength, before, 1 - strength, 0)
+
+
 def to_planes(picture: np.ndarray) -> np.ndarray:
     """A photograph (H, W, 3), uint8, uint16 or float in [0, 1], as planes (1, 3, H, W) float32.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,17 @@ class ColorTable:
     gain: float
     size: int
     values: tuple[float, ...]
+
+    @property
+    def replaces_model(self) -> bool:
+        """Whether it takes the place of the model, and does not follow it."""
+        return self.curve != "model"
+
+    def check_unused(self, names: Sequence[str]) -> None:
+        """Raise UsageError for settings of a model whose place it takes: they would change nothing."""
+        if names and self.replaces_model:
+            raise UsageError(f"the colour table of this look takes the place of the model, so {', '.join(names)} "
+                             f"would change nothing: leave {'it' if len(names) == 1 else 'them'} out, or the look")
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """A picture (H, W, 3), uint8, uint16 or float in [0, 1], of the same type."""

@@ -115,10 +115,10 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return self._cleaned(pixels, noise, self.select_network(pixels, camera_jpeg), self.settings.strength)
 
     def _cleaned(self, pixels: np.ndarray, noise: np.ndarray, network: Any,
-                 strength: float, most: int = _TILE) -> np.ndarray:
+                 strength: float, most: int | None = None) -> np.ndarray:
         """`clean` by a network, tile by tile of `most` pixels along a side; small ones save memory."""
         noise, result = noise.clip(max=LARGEST_NOISE), np.empty_like(pixels)
-        height, width = pixels.shape[:2]
+        (height, width), most = pixels.shape[:2], most or _TILE
         side = even_side(height, most, network.size_multiple), even_side(width, most, network.size_multiple)
         for tile in self._with_progress(tiles(height, width, side, network.receptive_radius)):
             image = to_planes(pixels[tile.outer[1:]])

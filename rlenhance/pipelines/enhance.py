@@ -13,18 +13,18 @@ import cv2
 import numpy as np
 
 from rlenhance.core.devices import check_half
-from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.core.pixels import resize_planes, resized_planes, to_pixels, to_planes
+from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import blended, resize_planes, resized_planes, to_pixels, to_planes
 from rlenhance.core.types import ArrayAction
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
-from rlenhance.ops.plane_statistics import exposure_of
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.change_words import describe_change, describe_shadows, every_other
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
+from rlenhance.pipelines.group import median_exposure
 from rlenhance.pipelines.looks import Look, load_look
 from rlenhance.pipelines.options import EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
@@ -106,12 +106,9 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _check_settings(self) -> None:
         steps = self.settings.steps
         self.check_preference(self.settings.preference)
-        if self._replaced:
-            given = [*self.settings.preference, *["exposure_shift"] * bool(self.settings.exposure_shift),
-                     *["steps"] * (steps is not None)]
-            if given:
-                raise UsageError(f"the colour table of this look takes the place of the model, so {', '.join(given)} "
-                                 f"would change nothing: leave {'it' if len(given) == 1 else 'them'} out, or the look")
+        if self.settings.table is not None:
+            shift = ["exposure_shift"] * bool(self.settings.exposure_shift)
+            self.settings.table.check_unused([*self.settings.preference, *shift, *["steps"] * (steps is not None)])
         if self.settings.exposure_shift and "exposure_level" not in self.preference_ranges:
             self.check_preference({"exposure_level": self.settings.exposure_shift})
         if not self._acts and steps is not None:
@@ -123,11 +120,6 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _acts(self) -> bool:
         """Whether the network is a policy, with steps and preferences."""
         return getattr(self.network, "horizon", None) is not None
-
-    @property
-    def _replaced(self) -> bool:
-        """Whether a colour table takes the place of the model."""
-        return self.settings.table is not None and self.settings.table.curve != "model"
 
     def check_preference(self, preference: Mapping[str, float | None]) -> None:
         """Raise UsageError for a preference that the model does not take, or outside its range."""
@@ -295,18 +287,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             UsageError: none can be read; or the model cannot share its decision.
         """
         self.require_shared_decision()
-        exposures: list[tuple[float, int, Path]] = []
-        failures = []
-        for number, source in enumerate(sources):
-            try:
-                small = resized_planes(read(source).visible_pixels, self.network.decision_size)[0]
-            except Exception as error:  # one photograph never stops the others
-                failures.append(describe_failure(error, source))
-                continue
-            exposures.append((exposure_of(small), number, source))
-        if not exposures:
-            raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
-        median = sorted(exposures)[(len(exposures) - 1) // 2][-1]
+        median = median_exposure(sources, self.network.decision_size)
         return median, self.decide(read(median).visible_pixels)
 
     @property
@@ -362,39 +343,32 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         strength, given = self.settings.strength, white.before(pixels)
         table = self.settings.table
         if table is not None:
-            result = table(given if self._replaced else self._by_model(given, actions))
-            result = self._blended(given, result) if white.neutral else result
+            result = table(given if table.replaces_model else self._by_model(given, actions))
+            result = blended(given, result, strength) if white.neutral else result
         elif actions is not None:
             room = out if given is pixels and (white.neutral or strength == 1) else None
             result = self.network.render_array(given, actions, strength if white.neutral else 1.0, room)
         else:
             planes = to_planes(given)
-            result = self.network(planes, preference=self._preference_for(planes)) if self._acts else \
-                self.network(planes)
+            result = self._passed(planes)
             result = to_pixels(self._mix(planes, result) if white.neutral else result, given.dtype.type)
         if white.neutral:
             return result
         result = white.after(result)
         if result.dtype == np.uint16 and pixels.dtype == np.uint8:
             result = cv2.convertScaleAbs(result, alpha=1 / 257)
-        return self._blended(pixels, result)
+        return blended(pixels, result, strength)
 
     def _by_model(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None) -> np.ndarray:
         """The whole change of the model."""
         if actions is not None:
             return np.asarray(self.network.render_array(pixels, actions, 1.0))
-        planes = to_planes(pixels)
-        result = self.network(planes, preference=self._preference_for(planes)) if self._acts else self.network(planes)
-        return to_pixels(result, pixels.dtype.type)
+        return to_pixels(self._passed(to_planes(pixels)), pixels.dtype.type)
 
-    def _blended(self, pixels: np.ndarray, result: np.ndarray) -> np.ndarray:
-        """The change at the strength of the settings, of a picture in files' values."""
-        strength = self.settings.strength
-        if strength == 1:
-            return result
-        if np.issubdtype(pixels.dtype, np.floating):
-            return np.asarray(self._mix(pixels, result)).astype(pixels.dtype)
-        return cv2.addWeighted(result, strength, pixels, 1 - strength, 0)
+    def _passed(self, planes: np.ndarray) -> np.ndarray:
+        if not self._acts:
+            return np.asarray(self.network(planes))
+        return np.asarray(self.network(planes, preference=self._preference_for(planes)))
 
     def _preference_for(self, planes: np.ndarray) -> Mapping[str, float | None] | None:
         """The preferences of the settings for (1, 3, H, W), with the exposure shifted."""

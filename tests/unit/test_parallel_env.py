@@ -62,6 +62,7 @@ def test_pettingzoo_accepts_it(name, arguments):
     """PettingZoo's checkers for the interface and for seeds find nothing; their odd option is told and ignored."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # of what other tests left to the garbage collector
         parallel_api_test(make(name, **arguments), num_cycles=5)
         parallel_seed_test(lambda: make(name, **arguments))
     told = [str(warning.message) for warning in caught if "reset knows the options" not in str(warning.message)]
