@@ -10,12 +10,11 @@ import csv
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -24,25 +23,38 @@ from torch import Tensor
 from tqdm import tqdm
 
 from experiments.core.config import default_is, one_of
+from experiments.tasks.read_approximation_lines import (
+    CleanLines,
+    Page,
+    Sample,
+    character_error_rate,
+    drawn,
+    read_samples,
+    right_pairs,
+    stacked,
+)
 from experiments.tasks.read_approximation_networks import (
     Approximator,
     Preprocessor,
     cut_lines,
-    planes_of,
+    read_lines,
     reading_loss,
 )
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.data.rendered_text import RenderedText, Scene, find_fonts
+from rlenhance.data.rendered_text import RenderedText, find_fonts
 from rlenhance.ocr.engines import ENGINES, Engine, engine_of
-from rlenhance.ocr.filters import apply_filters, dark_on_light, grey_of, skew_of, turned, turning
-from rlenhance.ocr.readings import Reading, character_accuracy
+from rlenhance.ocr.filters import apply_filters
+from rlenhance.ocr.readings import character_accuracy
 
 #: What the network may begin as: this chain imitated by regression, or random weights.
 IMITATED = ("smooth", "tophat")
 #: Ways in which the lines are prepared that the approximator learns from at first.
 _FIRST = ((), ("smooth", "tophat"), ("soften", "tophat"), ("smooth", "flatten"), ("smooth-strong", "tophat"))
-_BORDER = 8  # white pixels around a line that is read
-_AROUND, _LEAST = 4, 12  # pixels beside a word that is cut out, and of the narrowest
+#: Lessons of the approximator: characters of the longest clean line, share of batches that the engine has read, share
+#: of the time. Words come first: on lines alone it goes on writing nothing.
+_LESSONS = ((8, 0.0, 0.25), (30, 0.5, 0.75))
+_CLEAN = 8000  # clean lines of each length
+_MEMORY = 6000  # lines that were read last, of which the approximator learns again
 
 
 @dataclass(frozen=True)
@@ -54,7 +66,8 @@ class ApproximateConfig:
     engine: Annotated[str, one_of(ENGINES)] = "tesseract"
     """The engine."""
     start: str = "chain"
-    """The beginning: `chain` (`smooth > tophat` imitated), `random` (as in the paper), or a run's folder."""
+    """The beginning: `chain` (`smooth > tophat` imitated), `random` (as in the paper), or a run's folder, whose
+    networks go on without their first lessons."""
     scenes: int = 1200
     """Training scenes."""
     val_scenes: int = 100
@@ -65,77 +78,30 @@ class ApproximateConfig:
     """Of processor time, for the steps in turn; the best network so far is always there."""
     updates: Annotated[int | None, default_is("as many as --minutes allows", "INT")] = None
     """Steps in turn."""
-    jitters: int = 2
+    jitters: int = 1
     """Jittered copies of each line that the engine reads in a step."""
     jitter: float = 0.05
     """Largest standard deviation of the noise in them, of white."""
     white: float = 1.0
     """Weight of the mean squared distance from a white picture."""
-    rate: float = 3e-4
-    """Adam's rate for the network."""
-    approximator_rate: float = 3e-4
+    rate: float = 5e-4
+    """Adam's rate for the network; both fall to a twentieth in the last two thirds."""
+    approximator_rate: float = 5e-4
     """Adam's rate for the approximator."""
     readings: int = 3
     """Readings of each training line that the approximator learns from at first."""
-    first_minutes: float = 8.0
+    first_minutes: float = 10.0
     """Of processor time, for that learning."""
-    imitation_updates: int = 400
+    imitation_updates: int = 300
     """Steps of the imitation."""
     width: int = 12
     """Channels of the network at its full size."""
-    eval_interval: int = 100
+    eval_interval: int = 200
     """Steps between validations."""
+    precision: str = "32"
+    """32, or bf16: on a CPU that has it, a step takes half as long."""
     seed: int = 0
     """Of weights, batches and noise."""
-
-
-@dataclass(frozen=True)
-class Page:
-    """A scene, turned and dark on light as by `deskew > dark-on-light`, and where its lines are then.
-
-    Attributes:
-        grey: (H, W) uint8.
-        planes: (2, H, W) uint8, what the network sees: the picture stretched, and evened out.
-        corners: (L, 4, 2) float32, of the lines; see `rlenhance.data.rendered_text.Line`.
-        texts: of the lines.
-        text: of the scene.
-    """
-
-    grey: np.ndarray
-    planes: np.ndarray
-    corners: np.ndarray
-    texts: tuple[str, ...]
-    text: str
-
-    @classmethod
-    def of(cls, scene: Scene) -> Page:
-        """The page of a scene."""
-        grey = grey_of(scene.picture)
-        angle = skew_of(grey)
-        corners = np.stack([line.corners for line in scene.lines])
-        if angle:
-            matrix = turning(grey.shape[0], grey.shape[1], angle).astype(np.float32)
-            grey, corners = turned(grey, angle, None), corners @ matrix[:, :2].T + matrix[:, 2]
-        grey = dark_on_light(grey)
-        return cls(grey, planes_of(grey), corners, tuple(line.text for line in scene.lines), scene.text)
-
-
-def engine_readings(engine: Engine, lines: Tensor) -> list[Reading]:
-    """What the engine reads in lines (N, 1, 40, W) in [0, 1]; boxes are those of the lines with a white border."""
-    pictures = (255 * lines[:, 0].clip(0, 1)).round().byte().numpy()
-    return [engine.read(cv2.copyMakeBorder(picture, *(_BORDER,) * 4, cv2.BORDER_CONSTANT, value=255), "block")
-            for picture in pictures]
-
-
-def words_of(line: Tensor, reading: Reading) -> list[tuple[Tensor, str]]:
-    """The words that were read in a line (1, 40, W) of uint8, cut out."""
-    found = []
-    for word in reading.words:
-        left = max(0, word.box[0] - _BORDER - _AROUND)
-        width = min(line.shape[-1] - left, word.box[2] + 2 * _AROUND) // 4 * 4
-        if width >= _LEAST:
-            found.append((line[:, :, left : left + width].clone(), word.text))
-    return found
 
 
 class Approximation:
@@ -146,61 +112,104 @@ class Approximation:
         engine: reads.
         pages: to learn on.
         val: to validate.
+        clean: draws clean lines.
         progress: draw bars.
 
+    Raises:
+        UsageError: another precision, or no run where `start` names one.
+
     Source: Randika et al. 2021, Unknown-box approximation to improve OCR performance (arXiv 2105.07983), algorithm 1.
-    We depart in size and budget (minutes of one core for hours of a GPU), in what stands before the network (`deskew`
-    and `dark-on-light`, which need no gradient), in lines that are cut upright from whole scenes, and with `start`
-    "chain" in where it begins.
+    We depart in size and budget (an hour of one core for hours of a GPU), in what stands before the network (`deskew`
+    and `dark-on-light`, which need no gradient), in lines that are cut upright from whole scenes, in what the
+    approximator learns first (clean words, which cost no reading), in lines that it learns again from memory, and with
+    `start` "chain" in where the network begins.
     """
 
     def __init__(self, config: ApproximateConfig, engine: Engine, pages: Sequence[Page], val: Sequence[Page],
-                 progress: bool = True):
+                 clean: CleanLines, progress: bool = True):
+        if config.precision not in ("32", "bf16"):
+            raise UsageError(f"--precision is 32 or bf16; got {config.precision}")
         torch.manual_seed(config.seed)
         self.config, self.engine, self.pages, self.val, self.progress = config, engine, pages, val, progress
         layout = torch.channels_last  # twice as fast on a CPU
-        given = config.start not in ("chain", "random")
-        begun: Any = load_preprocessor(Path(config.start)) if given else Preprocessor(config.width)
-        reader: Any = Approximator()
+        self.resumed = config.start not in ("chain", "random")
+        begun: Any = load_preprocessor(Path(config.start), "last") if self.resumed else Preprocessor(config.width)
+        reader: Any = _load_approximator(Path(config.start)) if self.resumed else Approximator()
         self.network: Preprocessor = begun.to(memory_format=layout)
         self.approximator: Approximator = reader.to(memory_format=layout)
-        self.rng, self.reads = np.random.default_rng(config.seed), 0
+        self.rng, self.reads, self.clean = np.random.default_rng(config.seed), 0, clean
+        self.memory = deque[Sample](maxlen=_MEMORY)
         self._adam = [torch.optim.Adam(self.network.parameters(), config.rate),
                       torch.optim.Adam(self.approximator.parameters(), config.approximator_rate)]
-        self._first = torch.optim.Adam(self.approximator.parameters(), 2e-3)
 
     def first_lessons(self) -> float:
-        """The approximator learns what the engine reads in lines that filters have prepared, word by word and then line
-        by line; the last loss."""
-        lines, words = list[tuple[Tensor, str]](), list[tuple[Tensor, str]]()
-        for page in tqdm(self.pages, "first readings", disable=not self.progress, leave=False):
-            for way in self.rng.choice(len(_FIRST), self.config.readings, replace=False):
-                made = torch.from_numpy(apply_filters(page.grey, _FIRST[way]))[None, None] / 255
-                cut = cut_lines(made, [page.corners])
-                for line, reading in zip((255 * cut).byte(), self._read(cut), strict=True):
-                    lines.append((line, reading.text))
-                    words += words_of(line, reading)
-        loss, minutes = 0.0, self.config.first_minutes
-        for samples, share in ((words, 0.7), (lines, 0.3)):
-            loss = self._learn_samples(samples, 60 * minutes * share)
-            print(f"the approximator's loss {loss:.3f} on {len(samples)} samples", flush=True)
+        """The approximator learns clean words, then clean lines and what the engine reads in lines that filters have
+        prepared; the last loss."""
+        read = [sample for page in tqdm(self.pages, "first readings", disable=not self.progress, leave=False)
+                for samples in self._prepared(page, self.rng, self.config.readings) for sample in samples]
+        self.memory.extend(read)
+        adam, loss = torch.optim.Adam(self.approximator.parameters(), 2e-3), 0.0
+        for longest, engine_share, time_share in _LESSONS:
+            seconds = 60 * self.config.first_minutes * time_share
+            if seconds:
+                loss = self._lesson(adam, self.clean.draw(_CLEAN, longest), read, engine_share, seconds)
         return loss
 
-    def _learn_samples(self, samples: Sequence[tuple[Tensor, str]], seconds: float) -> float:
-        """Learn pictures (1, 40, W) of uint8 and their texts for so long; the mean loss of the last batches."""
-        until, losses = time.process_time() + seconds, deque[float](maxlen=20)
+    def _prepared(self, page: Page, rng: np.random.Generator, count: int) -> list[list[Sample]]:
+        """What the engine reads in the lines of a page after so many of the ways of `_FIRST`."""
+        found = []
+        for way in rng.choice(len(_FIRST), min(count, len(_FIRST)), replace=False):
+            made = torch.from_numpy(apply_filters(page.grey, _FIRST[way]))[None, None] / 255
+            found.append(self._read(cut_lines(made, [page.corners])))
+        return found
+
+    def _lesson(self, adam: torch.optim.Optimizer, clean: Sequence[Sample], read: Sequence[Sample], share: float,
+                seconds: float) -> float:
+        """Learn for so long, of what the engine has read with that share; the mean loss of the last batches."""
+        begun, losses, step = time.process_time(), deque[float](maxlen=50), 0
         self.approximator.train()
-        order = np.argsort([picture.shape[-1] for picture, _ in samples], kind="stable")  # so that little is padded
-        batches = np.array_split(order, max(1, len(order) // 32))
-        while time.process_time() < until:
-            rows = batches[self.rng.integers(len(batches))]
-            widest = max(samples[row][0].shape[-1] for row in rows)
-            batch = torch.stack([F.pad(samples[row][0], (0, widest - samples[row][0].shape[-1]), value=255)
-                                 for row in rows])
-            loss = reading_loss(self.approximator(batch / 255), [samples[row][1] for row in rows])
-            _step(self._first, loss)
+        while (spent := (time.process_time() - begun) / seconds) < 1:
+            for group in adam.param_groups:
+                group["lr"] = 2e-3 * min(1.0, (step + 1) / 30) * pace(spent)
+            lines, texts = stacked(drawn(read if self.rng.random() < share else clean, 32, self.rng))
+            lines = (lines + self.config.jitter * self.rng.random() * torch.randn_like(lines)).clip(0, 1)
+            loss = self._reading(lines, texts)
+            _step(adam, loss)
             losses.append(loss.item())
-        return float(np.mean(losses)) if losses else 0.0
+            step += 1
+        found = float(np.mean(losses or [0.0]))
+        print(f"{step} steps of the approximator, {share:.0%} on lines that were read: loss {found:.3f}", flush=True)
+        return found
+
+    def held_out(self, count: int = 40) -> dict[str, float]:
+        """How well the approximator imitates, on lines of validation pages after filters and after the network.
+
+        Returns:
+            "cer/filters" and "cer/network", its character errors against what the engine reads; "cer/true", those of
+            the true texts of the second; "pairs", see `right_pairs`, of all.
+        """
+        rng, found = np.random.default_rng(0), list[tuple[Sample, str, object, bool]]()
+        self.network.eval()
+        for number, page in enumerate(self.val[:count]):
+            with torch.no_grad():
+                made = cut_lines(self._made([page]), [page.corners])
+            for samples, own in [*((each, False) for each in self._prepared(page, rng, 3)), (self._read(made), True)]:
+                found += [(sample, truth, (number, line), own)
+                          for line, (sample, truth) in enumerate(zip(samples, page.texts, strict=True))]
+        self.approximator.eval()
+        with torch.no_grad():
+            scores = [self.approximator(stacked([sample])[0]) for sample, *_ in found]
+        losses = [reading_loss(each, [truth]).item() for each, (_, truth, *_) in zip(scores, found, strict=True)]
+        texts = [read_lines(each)[0] for each in scores]
+
+        def errors(network: bool, true: bool = False) -> float:
+            rows = [row for row in range(len(found)) if found[row][3] == network]
+            return character_error_rate([found[row][1] if true else texts[row] for row in rows],
+                                        [found[row][0][1] for row in rows])
+
+        return {"cer/filters": errors(False), "cer/network": errors(True), "cer/true": errors(True, true=True),
+                "pairs": right_pairs(losses, [sample[1] for sample, *_ in found], [each[1] for each in found],
+                                     [each[2] for each in found])}
 
     def imitate(self) -> float:
         """The network learns to do what the filters `IMITATED` do; the last mean distance."""
@@ -214,35 +223,41 @@ class Approximation:
             rates.step()
         return loss.item()
 
-    def steps(self) -> Iterator[dict[str, float]]:
-        """Train both in turn; the losses of each step."""
-        while True:
-            pages = self._draw()
-            corners, truth = [page.corners for page in pages], [text for page in pages for text in page.texts]
-            yield {"imitation": self.teach(cut_lines(self._made(pages).detach(), corners)),
-                   **self.learn(pages, corners, truth)}
+    def step(self, spent: float) -> dict[str, float]:
+        """Train both in turn, where that share of the training is over; the losses."""
+        for adam, rate in zip(self._adam, (self.config.rate, self.config.approximator_rate), strict=True):
+            for group in adam.param_groups:
+                group["lr"] = rate * pace(spent)
+        pages = self._draw()
+        corners, truth = [page.corners for page in pages], [text for page in pages for text in page.texts]
+        losses, made = self.learn(pages, corners, truth)
+        return {"imitation": self.teach(cut_lines(made, corners)), **losses}
 
     def teach(self, lines: Tensor) -> float:
-        """One step of the approximator, on what the engine reads in jittered lines; its loss."""
+        """One step of the approximator, on what the engine reads in jittered lines and has read before; the loss of the
+        first."""
         self.approximator.train()
         total = torch.zeros(())
         for _ in range(self.config.jitters):
             strength = self.config.jitter * self.rng.integers(0, 6) / 5
             jittered = (lines + strength * torch.randn_like(lines)).clip(0, 1)
-            texts = [reading.text for reading in self._read(jittered)]
-            total = total + reading_loss(self.approximator(jittered), texts)
-        _step(self._adam[1], total / self.config.jitters)
-        return total.item() / self.config.jitters
+            samples = self._read(jittered)
+            self.memory.extend(samples)
+            total = total + self._reading(jittered, [text for _, text in samples]) / self.config.jitters
+        again = self._reading(*stacked(drawn(self.memory, len(lines), self.rng)))
+        _step(self._adam[1], total + again)
+        return total.item()
 
-    def learn(self, pages: Sequence[Page], corners: Sequence[np.ndarray], truth: Sequence[str]) -> dict[str, float]:
-        """One step of the network, through the approximator as it is; its losses."""
+    def learn(self, pages: Sequence[Page], corners: Sequence[np.ndarray],
+              truth: Sequence[str]) -> tuple[dict[str, float], Tensor]:
+        """One step of the network, through the approximator as it is; its losses, and what it had made of the pages."""
         self.network.train()
         self.approximator.eval()
         made = self._made(pages)
-        reading = reading_loss(self.approximator(cut_lines(made, corners)), truth)
+        reading = self._reading(cut_lines(made, corners), truth)
         white = F.mse_loss(made, torch.ones_like(made))
         _step(self._adam[0], reading + self.config.white * white)
-        return {"reading": reading.item(), "white": white.item()}
+        return {"reading": reading.item(), "white": white.item()}, made.detach()
 
     def accuracy(self, pages: Sequence[Page]) -> np.ndarray:
         """Character accuracy of the engine on pages that the network has prepared, each read once and whole."""
@@ -250,17 +265,38 @@ class Approximation:
         return np.array([character_accuracy(self.engine.read(self.network.prepare(page.grey), "block").text, page.text)
                          for page in pages])
 
+    def save(self, folder: Path, best: bool) -> None:
+        """Write both networks as they are, and the one that prepares under its name if it is the best so far."""
+        for name, network in (("last", self.network), ("approximator", self.approximator),
+                              *([("preprocessor", self.network)] if best else [])):
+            weights = {key: weight.contiguous() for key, weight in network.state_dict().items()}
+            save_file(weights, folder / f"{name}.safetensors")
+
     def _draw(self) -> list[Page]:
         return [self.pages[row] for row in self.rng.integers(len(self.pages), size=self.config.batch_size)]
 
+    def _mixed(self) -> torch.autocast:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16")
+
     def _made(self, pages: Sequence[Page]) -> Tensor:
         planes = torch.from_numpy(np.stack([page.planes for page in pages])) / 255
-        found: Tensor = self.network(planes.contiguous(memory_format=torch.channels_last))
-        return found
+        with self._mixed():
+            found: Tensor = self.network(planes.contiguous(memory_format=torch.channels_last))
+        return found.float()
 
-    def _read(self, lines: Tensor) -> list[Reading]:
+    def _reading(self, lines: Tensor, texts: Sequence[str]) -> Tensor:
+        with self._mixed():
+            scores = self.approximator(lines)
+        return reading_loss(scores, texts)
+
+    def _read(self, lines: Tensor) -> list[Sample]:
         self.reads += len(lines)
-        return engine_readings(self.engine, lines)
+        return read_samples(self.engine, lines)
+
+
+def pace(spent: float) -> float:
+    """The learning rate where that share of the training is over, as a share of the first: it falls from a third on."""
+    return max(0.05, min(1.0, 1.5 * (1 - spent)))
 
 
 def _step(adam: torch.optim.Optimizer, loss: Tensor) -> None:
@@ -270,8 +306,12 @@ def _step(adam: torch.optim.Optimizer, loss: Tensor) -> None:
     adam.step()
 
 
-def load_preprocessor(folder: Path) -> Preprocessor:
+def load_preprocessor(folder: Path, name: str = "preprocessor") -> Preprocessor:
     """The network of a run.
+
+    Args:
+        folder: of the run.
+        name: "preprocessor", the best on validation scenes, or "last".
 
     Raises:
         UsageError: there is none.
@@ -279,49 +319,60 @@ def load_preprocessor(folder: Path) -> Preprocessor:
     try:
         width = json.loads((folder / "config.json").read_text())["width"]
         network = Preprocessor(int(width))
-        network.load_state_dict(load_file(folder / "preprocessor.safetensors"))
+        network.load_state_dict(load_file(folder / f"{name}.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UsageError(f"{folder}: no run of experiments.read_approximate ({one_line(error)})") from error
     return network.eval()
 
 
+def _load_approximator(folder: Path) -> Approximator:
+    network = Approximator()
+    try:
+        network.load_state_dict(load_file(folder / "approximator.safetensors"))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{folder}: has no approximator to go on with ({one_line(error)})") from error
+    return network
+
+
 def approximate(config: ApproximateConfig) -> dict[str, Any]:
-    """Train, and write preprocessor.safetensors (the best on validation scenes), config.json and metrics.csv."""
+    """Train; writes preprocessor.safetensors (the best on validation scenes), last.safetensors,
+    approximator.safetensors, config.json, metrics.csv and result.json."""
     fonts = find_fonts()
-    pages, val = ([Page.of(scenes[number]) for number in tqdm(range(count), "scenes", leave=False)]
-                  for scenes, count in ((RenderedText("train", fonts), config.scenes),
-                                        (RenderedText("val", fonts), config.val_scenes)))
+    scenes = RenderedText("train", fonts)
+    pages, val = ([Page.of(each[number]) for number in tqdm(range(count), "scenes", leave=False)]
+                  for each, count in ((scenes, config.scenes), (RenderedText("val", fonts), config.val_scenes)))
+    clean = CleanLines(scenes, np.random.default_rng(config.seed))
+    run, begun = Approximation(config, engine_of(config.engine), pages, val, clean), time.process_time()
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "config.json").write_text(json.dumps({name: str(value) if isinstance(value, Path) else value
                                                         for name, value in asdict(config).items()}, indent=2))
-    run, begun = Approximation(config, engine_of(config.engine), pages, val), time.process_time()
     best: dict[str, Any] = {"val": -1.0}
-    first = {"first_loss": run.first_lessons(), "imitation_loss": run.imitate() if config.start == "chain" else 0.0}
-    print(f"{time.process_time() - begun:.0f} s: the approximator's first loss {first['first_loss']:.3f}, imitation "
-          f"{first['imitation_loss']:.4f}, {run.reads} lines read", flush=True)
-    until, steps = time.process_time() + 60 * config.minutes, run.steps()
+    first = {} if run.resumed else {
+        "first_loss": run.first_lessons(), "imitation_loss": run.imitate() if config.start == "chain" else 0.0}
+    print(f"{time.process_time() - begun:.0f} s, {run.reads} lines read: {first}", flush=True)
+    started, recent = time.process_time(), list[dict[str, float]]()
     with open(config.out / "metrics.csv", "w", newline="") as file:
         table, step = csv.writer(file), 0
-        table.writerow(["step", "seconds", "reads", "val", "imitation", "reading", "white"])
-        recent: list[dict[str, float]] = []
+        table.writerow(["step", "seconds", "reads", "val", "cer/filters", "cer/network", "cer/true", "pairs",
+                        "imitation", "reading", "white"])
         while True:
-            done = step >= config.updates if config.updates is not None else time.process_time() > until
+            spent = step / max(1, config.updates) if config.updates is not None else \
+                (time.process_time() - started) / max(1e-9, 60 * config.minutes)
+            done = spent >= 1 or (config.updates is not None and step >= config.updates)
             if step % config.eval_interval == 0 or done:
                 score = float(run.accuracy(val).mean())
-                means = {name: float(np.mean([each[name] for each in recent])) for name in (recent or [{}])[0]}
-                row = [step, round(time.process_time() - begun), run.reads, round(score, 4),
-                       *(round(value, 4) for value in means.values())]
+                means = [float(np.mean([each[name] for each in recent])) for name in (recent or [{}])[0]]
+                row = [step, round(time.process_time() - begun), run.reads,
+                       *(round(value, 4) for value in (score, *run.held_out().values(), *means))]
                 table.writerow(row)
                 file.flush()
                 print(*row, flush=True)
                 recent = []
-                if score > best["val"]:
-                    best = {"val": score, "step": step}
-                    weights = {name: weight.contiguous() for name, weight in run.network.state_dict().items()}
-                    save_file(weights, config.out / "preprocessor.safetensors")
+                run.save(config.out, best=score > best["val"])
+                best = max(best, {"val": score, "step": step}, key=lambda each: float(each["val"]))
             if done:
                 break
-            recent.append(next(steps))
+            recent.append(run.step(spent))
             step += 1
     result = {**best, **first, "steps": step, "reads": run.reads, "seconds": round(time.process_time() - begun)}
     (config.out / "result.json").write_text(json.dumps(result, indent=2))

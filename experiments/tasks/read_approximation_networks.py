@@ -16,8 +16,9 @@ from rlenhance.ocr.readings import plain
 
 #: Characters that the approximator writes; 0 is the blank of CTC.
 ALPHABET = string.digits + string.ascii_letters + string.punctuation + " "
-_HEIGHT, _MARGIN = 40, 0.2  # pixels of a line, and what is added to its height on each side, in its height
-_NARROW, _WIDE = 48, 480  # pixels: widths of lines
+HEIGHT, MARGIN = 40, 0.2  # pixels of a line, and what is added to its height on each side, in its height
+NARROWEST, WIDEST = 48, 480  # pixels: widths of lines
+_FEWEST = 5  # characters as which a line counts in the loss
 _SIDE = 8  # the U-Net takes multiples of so many pixels
 
 
@@ -81,33 +82,41 @@ class Approximator(nn.Module):
     """A convolutional recurrent network that reads lines: (N, 1, 40, W) in [0, 1] -> logarithms of the probabilities of
     blank and characters (W / 4, N, 1 + characters), for CTC.
 
-    Source: CRNN (Shi et al. 2017), as in arXiv 2105.07983; we depart in its size, and in a GRU for the LSTMs.
+    Source: CRNN (Shi et al. 2017), as in arXiv 2105.07983; we depart in its size, in a stride of two
+    at its beginning, and in a GRU for the LSTMs.
     """
 
     def __init__(self, hidden: int = 64):
         super().__init__()
 
-        def layer(before: int, after: int, size: tuple[int, int] = (3, 3), *pool: tuple[int, int]) -> list[nn.Module]:
-            padding = (0, 0) if size[0] > 3 else (1, 1)
-            return [nn.Conv2d(before, after, size, padding=padding, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
+        def layer(before: int, after: int, size: tuple[int, int] = (3, 3), *pool: tuple[int, int],
+                  stride: int = 1) -> list[nn.Module]:
+            padding = (0, 0) if size[0] > 4 else (1, 1)
+            return [nn.Conv2d(before, after, size, stride, padding, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
                     *(nn.MaxPool2d(each) for each in pool)]
 
-        self.look = nn.Sequential(*layer(1, 16, (3, 3), (2, 2)), *layer(16, 32, (3, 3), (2, 2)),
+        self.look = nn.Sequential(*layer(1, 24, (4, 4), stride=2), *layer(24, 32, (3, 3), (2, 2)),
                                   *layer(32, 64, (3, 3), (2, 1)), *layer(64, 64), *layer(64, 96, (5, 1)))
         self.recur = nn.GRU(96, hidden, bidirectional=True)
         self.head = nn.Linear(2 * hidden, 1 + len(ALPHABET))
 
     def forward(self, lines: Tensor) -> Tensor:
         features = self.look((1 - lines).contiguous(memory_format=torch.channels_last))[:, :, 0].permute(2, 0, 1)
-        return F.log_softmax(self.head(self.recur(features)[0]), dim=2)
+        return F.log_softmax(self.head(self.recur(features)[0]).float(), dim=2)
 
 
 def reading_loss(scores: Tensor, texts: Sequence[str]) -> Tensor:
-    """CTC: scores of `Approximator`, and what is to be read; a line with more characters than places counts 0."""
+    """CTC per character: scores of `Approximator`, and what is to be read; the mean over lines.
+
+    A line counts as of five characters at least, so that lines in which nothing is read do not outweigh all others; one
+    with more characters than places counts 0.
+    """
     codes = [[1 + ALPHABET.index(letter) for letter in plain(text) if letter in ALPHABET] for text in texts]
     lengths = torch.tensor([len(code) for code in codes])
     flat = torch.tensor([code for each in codes for code in each], dtype=torch.long)
-    return F.ctc_loss(scores, flat, torch.full((len(codes),), len(scores)), lengths, zero_infinity=True)
+    found = F.ctc_loss(scores, flat, torch.full((len(codes),), len(scores)), lengths, reduction="none",
+                       zero_infinity=True)
+    return (found / lengths.clamp_min(_FEWEST)).mean()
 
 
 def read_lines(scores: Tensor) -> list[str]:
@@ -141,12 +150,12 @@ def cut_lines(pictures: Tensor, corners: Sequence[np.ndarray]) -> Tensor:
 def _grid(box: np.ndarray, size: Sequence[int]) -> np.ndarray:
     """Where the pixels of an upright line lie in the picture: (40, width, 2) in [-1, 1]."""
     across, down = np.linalg.norm(box[1] - box[0]), max(4.0, float(np.linalg.norm(box[3] - box[0])))
-    inside = _HEIGHT / (1 + 2 * _MARGIN)
-    margin, width = _MARGIN * inside, int(np.clip(across * inside / down + 2 * _MARGIN * inside, _NARROW, _WIDE))
+    inside = HEIGHT / (1 + 2 * MARGIN)
+    margin, width = MARGIN * inside, int(np.clip(across * inside / down + 2 * MARGIN * inside, NARROWEST, WIDEST))
     width += -width % 4
-    upright = np.array([[margin, margin], [width - margin, margin], [width - margin, _HEIGHT - margin],
-                        [margin, _HEIGHT - margin]], np.float32)
+    upright = np.array([[margin, margin], [width - margin, margin], [width - margin, HEIGHT - margin],
+                        [margin, HEIGHT - margin]], np.float32)
     back = cv2.getPerspectiveTransform(upright, box.astype(np.float32))
-    down_to, across_to = np.mgrid[:_HEIGHT, :width].astype(np.float32)
+    down_to, across_to = np.mgrid[:HEIGHT, :width].astype(np.float32)
     points = cv2.perspectiveTransform(np.stack([across_to, down_to], axis=2), back)
     return np.asarray((2 * points + 1) / (size[1], size[0]) - 1, np.float32)

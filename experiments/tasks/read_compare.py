@@ -13,7 +13,8 @@ import numpy as np
 from envs.read_scenes import ReadScenes
 from experiments.core.bootstrap import bootstrap_interval
 from experiments.core.config import one_of
-from experiments.tasks.read_approximation import Page, load_preprocessor
+from experiments.tasks.read_approximation import load_preprocessor
+from experiments.tasks.read_approximation_lines import Page
 from experiments.tasks.read_controls import (
     Outcome,
     States,

@@ -1,6 +1,7 @@
 """A network trained through an approximation of the engine: lines, what the approximator imitates, what is learned."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,23 @@ from experiments.tasks import read_approximation
 from experiments.tasks.read_approximation import (
     ApproximateConfig,
     Approximation,
-    Page,
     approximate,
     load_preprocessor,
-    words_of,
 )
-from experiments.tasks.read_approximation_networks import cut_lines, planes_of, read_lines, reading_loss
+from experiments.tasks.read_approximation_lines import (
+    CleanLines,
+    Page,
+    character_error_rate,
+    drawn,
+    read_samples,
+    right_pairs,
+    stacked,
+)
+from experiments.tasks.read_approximation_networks import ALPHABET, cut_lines, planes_of, read_lines, reading_loss
 from rlenhance.core.errors import UsageError
 from rlenhance.data.rendered_text import bundled_fonts
 from rlenhance.ocr.engines import FunctionEngine
 from rlenhance.ocr.filters import turned
-from rlenhance.ocr.readings import Reading, Word
 from tests.support.reading import rendered
 
 BOX = np.array([[20, 10], [80, 10], [80, 30], [20, 30]], np.float32)
@@ -86,7 +93,8 @@ def test_the_network_learns_through_the_approximator(slope, read):
     """The engine reads the true text in what the network makes, though no gradient passes the engine; through an
     approximator that knows nothing the network learns nothing."""
     pages = [page(seed) for seed in range(2)]
-    run = Approximation(ApproximateConfig(**SMALL), FunctionEngine(read_darkness), pages, pages, progress=False)
+    run = Approximation(ApproximateConfig(**SMALL), FunctionEngine(read_darkness), pages, pages, clean_lines(),
+                        progress=False)
     run.approximator = Brightness(slope)
     torch.nn.init.constant_(run.network.head.bias, 1.0)
     assert not run.accuracy(pages).any()
@@ -99,19 +107,56 @@ def test_the_approximator_imitates_the_engine_and_not_the_truth():
     """It learns what the engine reads in jittered lines, whatever is written there."""
     seen = []
     engine = FunctionEngine(lambda picture: (seen.append(picture) or "xy", 0.9))
-    run = Approximation(ApproximateConfig(**SMALL), engine, [page(0)], [page(0)], progress=False)
+    run = Approximation(ApproximateConfig(**SMALL), engine, [page(0)], [page(0)], clean_lines(), progress=False)
     line = torch.linspace(0, 1, 48).expand(2, 1, 40, 48)
     losses = [run.teach(line) for _ in range(15)]
     assert len(seen) == run.reads == 30 and seen[0].shape == (56, 64) and (seen[0][:8] == 255).all()
     assert losses[-1] < losses[0] / 3
 
 
-def test_words_are_cut_out_where_they_were_read():
-    """With a margin, and not where next to nothing is left."""
-    line = torch.arange(100, dtype=torch.uint8).expand(1, 40, 100)
-    reading = Reading((Word("one", 0.9, (28, 10, 40, 20)), Word("i", 0.9, (10, 10, 2, 20))))
-    (cut, text), = words_of(line, reading)
-    assert text == "one" and cut.shape == (1, 40, 48) and cut[0, 0, 0] == 16
+def clean_lines():
+    """Clean lines in the fonts that are everywhere."""
+    return CleanLines(rendered(), np.random.default_rng(0))
+
+
+def test_clean_lines_are_no_longer_than_asked_for():
+    """They are dark on light, of the height and the alphabet of all lines, and the same again for the same seed."""
+    samples = clean_lines().draw(20, 8)
+    for line, text in samples:
+        assert 1 <= len(text) <= 8 and set(text) <= set(ALPHABET) and text == text.strip()
+        assert line.shape[0] == 40 and line.shape[1] % 4 == 0 and line.dtype == np.uint8
+        assert line.mean() > 128 and line.min() < 200
+    for (line, text), (other, same) in zip(samples, clean_lines().draw(20, 8), strict=True):
+        assert text == same and np.array_equal(line, other)
+
+
+def test_lines_are_read_and_cut_off_where_they_end():
+    """What the engine saw keeps its ink; batches pad with white, and are of about one width."""
+    lines = torch.ones(2, 1, 40, 200)
+    lines[0, :, 10:30, 5:90] = 0
+    lines[1, :, 10:30, 5:198] = 0
+    samples = read_samples(FunctionEngine(lambda picture: (str(int((picture == 0).sum() // 20)), 0.9)), lines)
+    assert [text for _, text in samples] == ["85", "193"] and [line.shape[1] for line, _ in samples] == [92, 200]
+    batch, texts = stacked(samples)
+    assert torch.equal(batch, lines) and texts == ["85", "193"]
+    many = [(np.zeros((40, 48 + 4 * place), np.uint8), "") for place in range(100)]
+    widths = [line.shape[1] for line, _ in drawn(many, 8, np.random.default_rng(0))]
+    assert len(widths) == 8 and max(widths) - min(widths) < 250
+
+
+def test_imitation_is_measured():
+    """Errors are per character of what was read; a pair is right where the better picture has the lower loss."""
+    assert character_error_rate(["abc", ""], ["abd", "x"]) == pytest.approx(2 / 4)
+    read, truth, lines = ["word", "w", "word", "wird"], ["word"] * 4, [0, 0, 1, 1]
+    assert right_pairs([0.1, 2.0, 3.0, 1.0], read, truth, lines) == 0.5
+    assert right_pairs([0.1, 2.0, 1.0, 3.0], read, truth, lines) == 1.0
+    assert np.isnan(right_pairs([1.0], ["word"], ["word"], [0]))
+
+
+def test_a_line_in_which_nothing_is_read_does_not_outweigh_others():
+    """It counts as one of five characters."""
+    scores = torch.log_softmax(torch.zeros(20, 1, 96), dim=2)
+    assert reading_loss(scores, [""]).item() == pytest.approx(20 * np.log(96) / 5, rel=1e-4)
 
 
 def test_the_command_keeps_the_best_network(tmp_path, monkeypatch):
@@ -122,7 +167,16 @@ def test_the_command_keeps_the_best_network(tmp_path, monkeypatch):
                                readings=1, imitation_updates=1)
     result = approximate(config)
     assert result["steps"] == 1 and json.loads((tmp_path / "run" / "config.json").read_text())["width"] == 4
+    rows = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3 and len(rows[0].split(",")) == len(rows[2].split(","))
+    more = approximate(replace(config, start=str(tmp_path / "run"), out=tmp_path / "more"))
+    assert "first_loss" not in more and more["reads"] < result["reads"]
     prepared = load_preprocessor(tmp_path / "run").prepare(Page.of(rendered()[0]).grey)
     assert prepared.shape == (96, 480) and prepared.dtype == np.uint8
     with pytest.raises(UsageError, match="read_approximate"):
         load_preprocessor(Path(tmp_path))
+    (tmp_path / "run" / "approximator.safetensors").unlink()
+    with pytest.raises(UsageError, match="approximator"):
+        approximate(replace(config, start=str(tmp_path / "run"), out=tmp_path / "third"))
+    with pytest.raises(UsageError, match="bf16"):
+        approximate(replace(config, precision="half", out=tmp_path / "third"))
