@@ -53,7 +53,7 @@ class Prepared:
 
 
 class ReadingCache:
-    """Readings of an engine that a folder keeps; several processes may share it.
+    """Readings of an engine that a folder keeps; several processes may share it. What is damaged there is read anew.
 
     Args:
         engine: reads what is not known.
@@ -88,7 +88,7 @@ class ReadingCache:
         keys = [f"{self._mark} {name} {chain} {chain_versions(chain)}".rstrip() for chain in chains]
         with self._open() as database:
             rows = [database.execute("SELECT words FROM readings WHERE key = ?", (key,)).fetchone() for key in keys]
-        found = [None if row is None else Reading.from_json(json.loads(row[0])) for row in rows]
+        found = [None if row is None else _kept(row[0]) for row in rows]
         missing = [place for place, reading in enumerate(found) if reading is None]
         if missing:
             prepared = Prepared(picture())
@@ -109,3 +109,11 @@ class ReadingCache:
         except sqlite3.Error as error:
             raise UsageError(f"{self.path}: cannot be used ({one_line(error)}); name another folder, or remove the "
                              f"file") from error
+
+
+def _kept(words: str) -> Reading | None:
+    """The reading of a row; None of a damaged one."""
+    try:
+        return Reading.from_json(json.loads(words))
+    except (TypeError, ValueError, RecursionError):
+        return None

@@ -60,9 +60,19 @@ class Reading:
 
     @classmethod
     def from_json(cls, words: Sequence[Sequence[Any]]) -> Reading:
-        """The reading of `to_json`."""
-        return cls(tuple(Word(text, confidence, (*box,), line)  # type: ignore[arg-type]
-                         for text, confidence, box, line in words))
+        """The reading of `to_json`.
+
+        Raises:
+            ValueError: they are none.
+        """
+        try:
+            found = tuple(Word(text, float(confidence), (int(left), int(top), int(width), int(height)), int(line))
+                          for text, confidence, (left, top, width, height), line in words)
+        except (TypeError, OverflowError) as error:
+            raise ValueError(f"no words of a reading: {words!r:.80}") from error
+        if not all(isinstance(word.text, str) and 0 <= word.confidence <= 1 for word in found):
+            raise ValueError(f"no words of a reading: {words!r:.80}")
+        return cls(found)
 
 
 def plain(text: str) -> str:

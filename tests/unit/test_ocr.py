@@ -1,6 +1,8 @@
 """Readings, engines behind one protocol, filters before them, and which reading is taken."""
 
 import random
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -239,6 +241,21 @@ def test_readings_are_kept(tmp_path):
     assert len(seen) == 2 and cache.computed == 0
     ReadingCache(FunctionEngine(read_nothing, "other"), tmp_path).read("a", written, chains[:1])
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("row", ["", "[[", "7", "null", '[["word", 0.5]]', '[["word", NaN, [0, 0, 9, 9], 0]]', None,
+                                 '[[3, 0.5, [0, 0, 9, 9], 0]]', '[["word", 0.5, [0, 0, 9], 0]]', b"\xff\xfe", 1.5,
+                                 '[["word", 0.5, [0, 0, 9, 1e999], 0]]', "[" * 100_000])
+def test_a_damaged_row_is_read_anew(tmp_path, row):
+    """And written: it is read once, and rows beside it are kept."""
+    engine = FunctionEngine(lambda picture: ("word", 0.5))
+    chains = [ReadChain(), ReadChain(("invert",))]
+    whole = ReadingCache(engine, tmp_path).read("a", written, chains)
+    with closing(sqlite3.connect(tmp_path / "readings.sqlite")) as database, database:
+        database.execute("UPDATE readings SET words = ? WHERE key LIKE '%invert%'", (row,))
+    for computed in (1, 0):
+        cache = ReadingCache(engine, tmp_path)
+        assert cache.read("a", written, chains) == whole and cache.computed == computed
 
 
 def read_nothing(picture):
