@@ -1,7 +1,9 @@
 """The web page: what previews and picks cost, and whether its server grows: `python -m benchmarks.page [REQUESTS]`.
 
-Previews are timed in CPU seconds of one thread, which other work on the machine hardly changes. The server is a process
-of its own; its resident memory (Linux) is read while uploads, previews, saved photographs and bad files go through it.
+`python -m benchmarks.page picks` measures the picks alone. With Playwright and a Chromium (Debian: chromium) they are
+also made in a browser, from the press to the next versions on the screen. Previews are timed in CPU seconds of one
+thread, which other work on the machine hardly changes. The server is a process of its own; its resident memory (Linux)
+is read while uploads, previews, saved photographs and bad files go through it.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -85,6 +88,65 @@ def picks() -> None:
               f"{sorted(used)[7]:.2f} s and {max(used):.2f} s", flush=True)
 
 
+def browser_picks(page: Page, people: int = 3) -> None:
+    """Print how long a browser waits for the next four versions, decoded and on the screen, after a press.
+
+    Args:
+        page: the server; its CPU seconds are read (Linux).
+        people: each makes eight picks of three photographs, whose versions have 1080 pixels on the longer side.
+    """
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        chromium = None
+    if chromium is None:
+        print("picks in a browser: not measured, as there is no Playwright or no Chromium here")
+        return
+    files = [page.folder / f"{side}.jpg" for side in (1080, 1200, 1500)]
+    for file in files:
+        write(dark(int(file.stem), int(file.stem) * 2 // 3), file)
+    waited, used = [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        for person in range(people):
+            context = browser.new_context(viewport={"width": 1440, "height": 900})
+            tab = context.new_page()
+            tab.goto(page.address)
+            tab.get_by_role("tab", name="My look", exact=True).first.click()
+            tab.wait_for_timeout(1000)
+            tab.set_input_files("#drop-taste input[type=file]", [str(file) for file in files])
+            tab.wait_for_selector(".versions[data-question='1'] [data-code='3']")
+            for question in range(1, 9):
+                tab.wait_for_timeout(1000)  # a person looks
+                before = page.seconds()
+                waited.append(tab.evaluate(_PICK, [question, (question + person) % 4]) / 1000)
+                used.append(page.seconds() - before)
+            context.close()
+        browser.close()
+    for file in files:
+        file.unlink()
+    middle = len(waited) // 2
+    print(f"{len(waited)} picks of 4 versions in a browser: median {sorted(waited)[middle]:.2f} s, longest "
+          f"{max(waited):.2f} s; CPU of the server {sorted(used)[middle]:.2f} s and {max(used):.2f} s", flush=True)
+
+
+#: Presses a version, and gives the milliseconds until those of the next question are on the screen.
+_PICK = """async ([question, code]) => {
+  const start = performance.now();
+  document.querySelector(`.versions[data-question='${question}'] [data-code='${code}']`).click();
+  const frame = () => new Promise(requestAnimationFrame);
+  let images = [];
+  while (images.length < 4) {
+    await frame();
+    images = [...document.querySelectorAll(`.versions[data-question='${question + 1}'] img`)];
+  }
+  await Promise.all(images.map((image) => image.decode()));
+  await frame();
+  return performance.now() - start;
+}"""
+
+
 def cpu(work: Callable[[], Any]) -> float:
     """CPU seconds of this process, all threads."""
     start = time.process_time()
@@ -128,6 +190,11 @@ class Page:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
+    def seconds(self) -> float:
+        """CPU seconds so far, of all its threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def files(self) -> int:
         """How many lie in its folder, on the shelf and elsewhere."""
         return sum(path.is_file() for path in self.folder.rglob("*"))
@@ -163,20 +230,23 @@ def requests(page: Page, count: int) -> None:
             page.ask("/")
 
 
-def main(count: int) -> None:
-    """All of it; the versions of a pick are rendered by as many threads as there are cores."""
+def main(count: int | None) -> None:
+    """All of it, or without a count the picks; their versions are rendered by as many threads as there are cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        previews(Path(folder) / "previews")
+        if count is not None:
+            previews(Path(folder) / "previews")
         picks()
         page = Page(Path(folder))
         try:
-            requests(page, count)
+            browser_picks(page)
+            if count is not None:
+                requests(page, count)
         finally:
             page.close()
         print(f"\n{page.files()} files are left once it has stopped")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+    main(None if sys.argv[1:] == ["picks"] else int(sys.argv[1]) if len(sys.argv) > 1 else 500)
