@@ -8,7 +8,7 @@ FLAGS = ["/O2", "/fp:fast"] if sys.platform == "win32" else [
     "-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
     "-ffinite-math-only", "-Wno-psabi"]
 
-ENGINE, FILES = "rlenhance/engine", ("render", "pyramid", "convolve")
+ENGINE, FILES = "rlenhance/engine", ("render", "pyramid", "convolve", "lookup")
 
 setup(ext_modules=[Extension("rlenhance.engine._compiled", [f"{ENGINE}/{name}.c" for name in FILES], optional=True,
                              depends=[f"{ENGINE}/compiled.h"], extra_compile_args=FLAGS, py_limited_api=True)],

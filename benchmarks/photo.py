@@ -18,15 +18,17 @@ from benchmarks.scaling import peak
 from benchmarks.table import Table, interleaved
 from rlenhance.actions import apply_action
 from rlenhance.core.image import resized_tensor, to_array, to_tensor
+from rlenhance.engine import lookup
 from rlenhance.engine import render as sweep
 from rlenhance.models import GreedyEpisode, PixelPolicy
+from rlenhance.pipelines.color_table import ColorTable
 from rlenhance.pipelines.denoise import Denoiser
 
 #: Width and height of the pictures.
 SIZES = ((600, 400), (2000, 1500), (4000, 3000), (8192, 6144))
 #: What is too slow for large pictures -> the megapixels up to which it is measured.
 MOST = {"non-local means": 0.5, "denoiser": 0.5, "rse-faces": 0.5, "whole, tiles": 15, "render, tiles": 15,
-        "whole, step by step": 15}
+        "whole, step by step": 15, "colour table, NumPy": 15}
 _REMEMBERED = ("CLAHE", "whole", "whole, 16 bit", "whole, tiles", "whole, step by step")
 
 
@@ -56,7 +58,8 @@ def measure_photo(sizes: Sequence[tuple[int, int]], repeats: int, threads: int) 
 
 
 def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
-    """CLAHE, gamma, three denoisers, and the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels).
+    """CLAHE, gamma, three denoisers, the parts and the whole of a policy (`tone`, `compact`, 8 steps on 64 pixels), and
+    the colour table of a look.
 
     Without compiled code in the package "whole" is "whole, tiles".
     """
@@ -84,6 +87,12 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
                 image = apply_action(model.policy.actions, image, action)
             return to_array(image)
 
+    def table(fast: bool) -> object:
+        with _ways(fast):
+            return look(picture)
+
+    colors = np.random.default_rng(2).random(3 * 6**3)
+    look = ColorTable("gamma", 1.0, 6, tuple(colors.tolist()))
     deep = picture.astype(np.uint16) * 257
     gamma = np.rint(255 * np.linspace(0, 1, 256) ** 0.5).astype(np.uint8)
     return {
@@ -94,6 +103,7 @@ def make_works(width: int, height: int) -> dict[str, Callable[[], object]]:
         "render": lambda: render(True), "whole": lambda: whole(True), "whole, 16 bit": lambda: whole(True, deep),
         "render, tiles": lambda: render(False), "whole, tiles": lambda: whole(False),
         "whole, step by step": step_by_step,
+        "colour table": lambda: table(True), "colour table, NumPy": lambda: table(False),
     }
 
 
@@ -125,12 +135,13 @@ def _clahe(picture: np.ndarray) -> np.ndarray:
 @contextmanager
 def _ways(compiled: bool) -> Iterator[None]:
     """With compiled code, or without."""
-    before = sweep.NATIVE
-    sweep.NATIVE = before if compiled else None
+    before = sweep.NATIVE, lookup.NATIVE
+    if not compiled:
+        sweep.NATIVE, lookup.NATIVE = None, {}
     try:
         yield
     finally:
-        sweep.NATIVE = before
+        sweep.NATIVE, lookup.NATIVE = before
 
 
 def _memory(width: int, height: int, name: str, threads: int) -> float:

@@ -54,17 +54,19 @@ class ColorTable:
         """A picture (H, W, 3), uint8, uint16 or float in [0, 1], of the same type."""
         import numpy as np
 
-        flat = pixels.reshape(-1, 3)
+        from rlenhance.engine.lookup import look_up
+
+        flat = np.ascontiguousarray(pixels.reshape(-1, 3))
         made = np.empty_like(flat)
         top = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1
         known = None if top == 1 else bend(self.curve, np.arange(top + 1) / np.float32(top), self.gain)
         table = np.array(self.values, np.float32).reshape(-1, 3)
         for start in range(0, len(flat), _STRIP):
             part = flat[start : start + _STRIP]
-            bent = bend(self.curve, part, self.gain) if known is None else known[part]
-            places, shares = corners(bent, self.size)
-            result = np.einsum("kp,kpc->pc", shares, table[places]).clip(0, 1)
-            made[start : start + _STRIP] = result if top == 1 else np.rint(top * result)
+            if known is None:
+                made[start : start + _STRIP] = look_up(table, bend(self.curve, part, self.gain))
+            else:
+                look_up(table, part, known, made[start : start + _STRIP])
         return made.reshape(pixels.shape)
 
     def to_json(self) -> dict[str, Any]:
@@ -127,21 +129,3 @@ def bend(curve: str, values: np.ndarray, gain: float) -> np.ndarray:
         return np.power(values, np.float32(2.0**-gain))
     light, factor = linear_from_srgb(values), np.float32(2.0**gain)
     return srgb_from_linear(factor * light / (1 + (factor - 1) * light))
-
-
-def corners(colors: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The eight entries of a table around each colour, and their shares: (P, 3) -> (8, P), (8, P)."""
-    import numpy as np
-
-    place = colors * np.float32(size - 1)
-    low = np.minimum(place.astype(np.int32), size - 2)
-    part = place - low
-    first = low[:, 0] + size * (low[:, 1] + size * low[:, 2])
-    places = np.empty((8, len(colors)), np.int32)
-    shares = np.empty((8, len(colors)), np.float32)
-    red, green, blue = part.T
-    for corner in range(8):
-        up = corner & 1, corner >> 1 & 1, corner >> 2
-        places[corner] = first + (up[0] + size * (up[1] + size * up[2]))
-        shares[corner] = (red if up[0] else 1 - red) * (green if up[1] else 1 - green) * (blue if up[2] else 1 - blue)
-    return places, shares

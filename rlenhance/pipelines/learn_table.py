@@ -16,7 +16,8 @@ from functools import cache
 import numpy as np
 
 from rlenhance.core.pixels import resized_planes
-from rlenhance.pipelines.color_table import MOST_GAIN, ColorTable, bend, corners
+from rlenhance.engine.lookup import corners
+from rlenhance.pipelines.color_table import MOST_GAIN, ColorTable, bend
 from rlenhance.pipelines.looks import STATISTICS, LinearFunction
 
 SIZE = 6  # colours along each side

@@ -8,8 +8,9 @@ from scipy.interpolate import interpn
 
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
+from rlenhance.engine.lookup import NATIVE, corners, look_up, look_up_plainly
 from rlenhance.io import read, write
-from rlenhance.pipelines.color_table import CURVES, ColorTable, bend, corners, table_from_json
+from rlenhance.pipelines.color_table import CURVES, ColorTable, bend, table_from_json
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.learn_table import KINDS, TableSample, fit_table, left_out_errors
 from rlenhance.pipelines.looks import STATISTICS, LinearFunction, Look, load_look, save_look
@@ -53,6 +54,33 @@ def test_all_depths_give_the_same(dtype):
     given = pixels.astype(dtype) if top == 1 else np.rint(pixels * top).astype(dtype)
     made = _table()(given)
     assert made.dtype == dtype and np.abs(made / top - np.sqrt(given / top)).max() < 0.5 / top + 1e-5
+
+
+@pytest.mark.skipif(not NATIVE, reason="the package was installed without a C compiler")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("size", [2, 6, 33])
+def test_compiled_code_gives_what_numpy_gives(dtype, size):
+    """Of floats to 1e-6; of codes one apart where a value lies half-way between two, and nowhere else; corners too."""
+    rng = np.random.default_rng(size)
+    top = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    table = rng.uniform(-0.2, 1.2, (size**3, 3)).astype(np.float32)
+    colors = rng.random((20_000, 3)).astype(np.float32)
+    colors[:8] = [[number & 1, number >> 1 & 1, number >> 2] for number in range(8)]
+    known = None if top == 1 else bend("gamma", np.arange(top + 1) / np.float32(top), 1.3)
+    colors = colors if top == 1 else np.rint(top * colors).astype(dtype)
+    made = look_up(table, colors, known)
+    plain = look_up_plainly(table, colors, known, np.empty_like(colors))
+    assert made.dtype == dtype and np.abs(made / top - plain / top).max() <= (1e-6 if top == 1 else 1.01 / top)
+    if top > 1:
+        exact = look_up_plainly(table, known[colors], None, np.empty(colors.shape, np.float32))
+        apart = made != plain
+        assert apart.mean() < 0.01 and np.abs(top * exact[apart] % 1 - 0.5).max(initial=0) < 2e-6 * top
+
+
+def test_a_value_that_is_no_number_reads_no_foreign_memory():
+    if NATIVE:
+        made = look_up(np.full((8, 3), 0.5, np.float32), np.full((4, 3), np.nan, np.float32))
+        assert made.shape == (4, 3)
 
 
 def test_a_table_comes_back_from_its_json():
