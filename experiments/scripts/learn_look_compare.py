@@ -2,7 +2,8 @@
 
 An editor is a function of the picture, known here and unknown to `rlenhance learn`: knobs of the model that follow
 statistics of the picture, or curves that the model does not have. It edits some pictures of the training split; the
-looks are scored on pictures of other scenes.
+looks are scored on pictures of other scenes. A model that was trained on the edits (`--pairs` writes them) is scored
+beside the looks with `--trained`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.image import to_array
 from rlenhance.data import Example, ImageCache, load_split, open_dataset
 from rlenhance.data.examples import evenly_spread
+from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.metrics.style import clamp_to_ranges, measure
 from rlenhance.pipelines.edit_pairs import make_look, tables_of, with_table
@@ -69,6 +71,11 @@ class Arguments:
     """Scenes that are scored on, evenly spread, one picture each (0: all)."""
     bounds: bool = False
     """Also the best knobs of every picture, and the best constants in hindsight."""
+    pairs: Path | None = None
+    """Write the pictures and their edits into low and high of this folder, for `lol_train`, and end; it needs one
+    editor and one seed."""
+    trained: Path | None = None
+    """A run that was trained on the edits of one editor and one seed, which is scored too."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the table there too, as JSON."""
 
@@ -83,8 +90,13 @@ def main(arguments: Arguments) -> dict[str, Any]:
     editors = editors_of(model)
     if unknown := set(arguments.editors) - set(editors):
         raise UsageError(f"editors are {', '.join(editors)}; got {', '.join(sorted(unknown))}")
+    if (arguments.pairs or arguments.trained) and (len(arguments.editors), len(arguments.seeds)) != (1, 1):
+        raise UsageError("--pairs and --trained need one of --editors and one of --seeds")
     shown = _pictures(splits.parts[arguments.split], arguments.limit)
     own = _pictures(splits.parts["train"], 0)
+    if arguments.pairs is not None:
+        _write_pairs(arguments.pairs, *edits_of(editors[arguments.editors[0]], own, arguments, arguments.seeds[0])[:2])
+        return {}
     rows: dict[str, dict[str, float]] = {}
     for name in arguments.editors or editors:
         found = [score(model, editors[name], own, shown, arguments, seed) for seed in arguments.seeds]
@@ -102,9 +114,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
 def score(model: Enhancer, editor: Editor, own: Sequence[np.ndarray], shown: Sequence[np.ndarray],
           arguments: Arguments, seed: int) -> dict[str, float]:
     """Decibels on the pictures that were not edited: of the default, a reference, constants and looks."""
-    rng = np.random.default_rng(seed)
-    chosen = [own[index] for index in rng.permutation(len(own))[: arguments.edits]]
-    edited = [_edit(editor, picture, rng) for picture in chosen]
+    chosen, edited, rng = edits_of(editor, own, arguments, seed)
     searches = [KnobSearch(model, *pair) for pair in zip(chosen, edited, strict=True)]
     pairs = [search.run() for search in searches]
     targets = [_edit(editor, picture, rng) for picture in shown]
@@ -121,12 +131,28 @@ def score(model: Enhancer, editor: Editor, own: Sequence[np.ndarray], shown: Seq
         "look of one": Enhancer(look=_quiet(one.look)), "absolute": _absolute(model, names, constant, edited),
         "constant": Enhancer(look=plain), "constant, table": Enhancer(look=with_table(plain, fixed)),
         "look of knobs": Enhancer(look=by_knobs), "look": Enhancer(look=_quiet(learned.look))}
+    if arguments.trained is not None:
+        ways["trained"] = Enhancer(arguments.trained, denoise=0, white=0)
     row = {name: _score(way, shown, targets) for name, way in ways.items()}
     if arguments.bounds:
         fitted = [KnobSearch(model, *pair).run() for pair in zip(shown, targets, strict=True)]
         row["hindsight"] = _score(Enhancer(look=_look_of(model, names, regress(fitted)[0])), shown, targets)
         row["best knobs"] = float(np.mean([decibels(pair.error) for pair in fitted]))
     return {**row, "functions": float(len(learned.look.functions)), "table": float(learned.table is not None)}
+
+
+def edits_of(editor: Editor, own: Sequence[np.ndarray], arguments: Arguments,
+             seed: int) -> tuple[list[np.ndarray], list[np.ndarray], np.random.Generator]:
+    """The pictures that an editor edits, the edits, and the generator for what follows."""
+    rng = np.random.default_rng(seed)
+    chosen = [own[index] for index in rng.permutation(len(own))[: arguments.edits]]
+    return chosen, [_edit(editor, picture, rng) for picture in chosen], rng
+
+
+def _write_pairs(folder: Path, chosen: Sequence[np.ndarray], edited: Sequence[np.ndarray]) -> None:
+    for side, pictures in (("low", chosen), ("high", edited)):
+        for number, picture in enumerate(pictures):
+            write(picture, folder / side / f"{number:03}.png")
 
 
 def _quiet(look: Look) -> Look:

@@ -15,6 +15,7 @@ from rlenhance.io.containers import CONTAINERS, container_by_extension
 from rlenhance.io.discovery import list_photos
 from rlenhance.io.pairs import pair_files
 from rlenhance.ops.registration import FOUND, find_place
+from rlenhance.pipelines.color_table import CURVES
 from rlenhance.pipelines.learn_look import (
     FittedPair,
     KnobSearch,
@@ -27,7 +28,7 @@ from rlenhance.pipelines.learn_look import (
     refine,
     regress,
 )
-from rlenhance.pipelines.learn_table import TableFit, TableSample, candidates, make_sample
+from rlenhance.pipelines.learn_table import KINDS, TableFit, TableSample, candidates, make_sample, own_gain_errors
 from rlenhance.pipelines.looks import Look, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
 
@@ -36,10 +37,9 @@ if TYPE_CHECKING:
 
 #: Decibels below which the nearest result of a model does not resemble an edit.
 LIKE = 20.0
-#: Pairs from which on a look may hold a colour table. It must predict edits that were left out so many decibels better
-#: than knobs, and come within so many decibels of the nearest knobs of each edit's own: where those come nearer by far,
-#: the editor's curves are the model's.
-FEW_FOR_TABLE, _TABLE_GAIN, _TABLE_LOSS = 3, 0.5, 3.0
+#: Pairs from which on a look may hold a colour table. One that follows the model must predict edits that were left out
+#: so many decibels better than knobs do.
+FEW_FOR_TABLE, _TABLE_GAIN = 3, 0.25
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,13 @@ def make_look(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSear
     look = Look(str(model), enhancer.sha256, with_knobs(EnhanceSettings(), fixed), make_functions(names, best))
     table = None
     if len(fitted) >= FEW_FOR_TABLE:
-        tables = tables_of(searches, [best.values(pair) for pair in fitted], leave_one_out(near, best))
+        curve = curve_of(searches, fitted)
+        kinds = [(curve, False), (curve, True)] if curve != "model" else [(curve, False)]
+        tables = tables_of(searches, [best.values(pair) for pair in fitted], leave_one_out(near, best), kinds)
         found, errors = max(tables, key=lambda one: _score(one[1]))
-        nearest = float(np.mean([decibels(pair.error) for pair in fitted]))
-        if _score(errors) > max(float(np.mean(predicted)) + _TABLE_GAIN, nearest - _TABLE_LOSS):
+        if curve != "model" or _score(errors) > float(np.mean(predicted)) + _TABLE_GAIN:
             table, look = found, with_table(look, found)
-            samples = samples_of(searches, [best.values(pair) for pair in fitted] if found.curve == "model" else None)
+            samples = samples_of(searches, [best.values(pair) for pair in fitted] if curve == "model" else None)
             own, predicted = [decibels(found.error(sample)) for sample in samples], [*map(decibels, errors.tolist())]
     scores = {"default": default, "look": own, "constant, left out": held, "look, left out": predicted}
     about: dict[str, Any] = {
@@ -198,16 +199,31 @@ def make_look(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSear
     return LearnedLook(replace(look, about=about), fitted, unfit, default, own, held, predicted, best, table)
 
 
-def tables_of(searches: Sequence[KnobSearch], values: Sequence[np.ndarray],
-              held: Sequence[np.ndarray]) -> list[tuple[TableFit, np.ndarray]]:
-    """The colour tables of every kind for pairs, see `rlenhance.pipelines.learn_table.candidates`.
+def curve_of(searches: Sequence[KnobSearch], fitted: Sequence[FittedPair]) -> str:
+    """Whose curves the edits have: "gamma" or "exposure" where that, a gain of each edit's own and a table that the
+    other edits give come nearer to it than the model with knobs of its own; else "model". So it does not count how the
+    edits follow the picture, which few pairs tell badly.
+
+    Args:
+        searches, fitted: two or more pairs, and what their searches gave.
+    """
+    samples = samples_of(searches)
+    scores = {curve: _score(own_gain_errors(samples, curve)) for curve in CURVES if curve != "model"}
+    scores["model"] = _score(np.array([pair.error for pair in fitted]))
+    return max(scores, key=lambda curve: scores[curve])
+
+
+def tables_of(searches: Sequence[KnobSearch], values: Sequence[np.ndarray], held: Sequence[np.ndarray],
+              kinds: Sequence[tuple[str, bool]] = KINDS) -> list[tuple[TableFit, np.ndarray]]:
+    """The colour tables of several kinds for pairs, see `rlenhance.pipelines.learn_table.candidates`.
 
     Args:
         searches: of the pairs.
         values: the knobs of each, (K,), in steps from their defaults.
         held: as the other pairs predict them.
+        kinds: some of `rlenhance.pipelines.learn_table.KINDS`.
     """
-    return candidates(samples_of(searches), samples_of(searches, values), samples_of(searches, held))
+    return candidates(samples_of(searches), samples_of(searches, values), samples_of(searches, held), kinds)
 
 
 def samples_of(searches: Sequence[KnobSearch], values: Sequence[np.ndarray] | None = None) -> list[TableSample]:

@@ -35,6 +35,7 @@ _FLOOR = 1e-4  # squared error, 40 dB, below which edits count as equal
 _SCATTER, _WEIGHTS, _CENTRE = 0.5, 0.6, 3.0
 _NEAR, _REFINED = 2.0, 2  # steps that a refinement may go; how often it is done
 _DROPPED = 1.0  # decibels on edits that were left out, over the pairs: so much better a constant must be to be taken
+_FOLLOWED = 0.2  # decibels on edits that were left out: so much better functions must be than constants to be taken
 _INVISIBLE = 0.1  # root of the share of the error that a function must change, or it is a constant
 _FEW = 3  # pairs from which on knobs may depend on the picture
 _FOLDS = 12
@@ -300,7 +301,8 @@ def regress(pairs: Sequence[FittedPair]) -> tuple[Regression, Regression]:
 def refine(searches: Sequence[KnobSearch], pairs: Sequence[FittedPair], constant: Regression,
            best: Regression) -> tuple[list[FittedPair], Regression, Regression]:
     """The same regressions, of what each pair shows around the knobs that they give it: far from its own knobs the
-    sensitivity is another. The functions stay where they still predict better than the constants.
+    sensitivity is another. The functions stay where they predict the edits that were left out better by `_FOLLOWED`
+    than the constants, in pictures of the model.
 
     Returns:
         The pairs around the better regression, the constants, and the better regression.
@@ -308,7 +310,7 @@ def refine(searches: Sequence[KnobSearch], pairs: Sequence[FittedPair], constant
     near, constant = _refined(searches, pairs, constant)
     if best.active:
         others, best = _refined(searches, pairs, best)
-        if best.score > constant.score:
+        if left_out_score(searches, others, best) > left_out_score(searches, near, constant) + _FOLLOWED:
             return others, constant, best
     return near, constant, constant
 
@@ -377,3 +379,9 @@ def leave_one_out(pairs: Sequence[FittedPair], found: Regression) -> list[np.nda
         constants, functions = _solve([*pairs[:number], *pairs[number + 1 :]], found.active)
         values.append(constants + functions @ pair.standardised)
     return values
+
+
+def left_out_score(searches: Sequence[KnobSearch], pairs: Sequence[FittedPair], found: Regression) -> float:
+    """Mean decibels of the model's pictures with the knobs of `leave_one_out`."""
+    return float(np.mean([decibels(search.error_of(values)) for search, values in
+                          zip(searches, leave_one_out(pairs, found), strict=True)]))

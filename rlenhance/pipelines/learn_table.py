@@ -99,13 +99,10 @@ def fit_table(samples: Sequence[TableSample], curve: str, follow: bool) -> Table
     count = len(samples[0].inputs)
     if curve == "model":
         return TableFit(curve, 0.0, np.zeros(count), _table([sample.before for sample in samples], samples))
-    gains = np.array([_matching(curve, sample) for sample in samples])
     if not follow:
-        middle = float(np.median(gains))
-        return TableFit(curve, middle, np.zeros(count), _table_of(curve, gains * 0 + middle, samples))
-    for _ in range(_ROUNDS):
-        values = _table_of(curve, gains, samples)
-        gains = np.array([_moved(curve, values, gain, sample) for gain, sample in zip(gains, samples, strict=True)])
+        middle = float(np.median([_matching(curve, sample) for sample in samples]))
+        return TableFit(curve, middle, np.zeros(count), _table_of(curve, np.full(len(samples), middle), samples))
+    gains = _own_gains(curve, samples)
     inputs = np.array([sample.inputs for sample in samples])
     centred = inputs - inputs.mean(axis=0)
     kernel = _WEIGHTS**2 * centred @ centred.T + _SCATTER**2 * np.eye(len(gains))
@@ -114,17 +111,18 @@ def fit_table(samples: Sequence[TableSample], curve: str, follow: bool) -> Table
     return TableFit(curve, bias, weights, _table_of(curve, bias + inputs @ weights, samples))
 
 
-def candidates(samples: Sequence[TableSample], rendered: Sequence[TableSample],
-               held: Sequence[TableSample]) -> list[tuple[TableFit, np.ndarray]]:
-    """Tables of every kind, each with the errors (N,) on pairs that were left out.
+def candidates(samples: Sequence[TableSample], rendered: Sequence[TableSample], held: Sequence[TableSample],
+               kinds: Sequence[tuple[str, bool]] = KINDS) -> list[tuple[TableFit, np.ndarray]]:
+    """Tables of several kinds, each with the errors (N,) on pairs that were left out.
 
     Args:
         samples: of the photographs, two or more.
         rendered: of the model's results with the knobs of the look.
         held: of its results with the knobs that the other pairs give.
+        kinds: some of `KINDS`.
     """
     found = []
-    for curve, follow in KINDS:
+    for curve, follow in kinds:
         given, tested = (rendered, held) if curve == "model" else (samples, samples)
         found.append((fit_table(given, curve, follow), left_out_errors(given, tested, curve, follow)))
     return found
@@ -140,6 +138,38 @@ def left_out_errors(samples: Sequence[TableSample], tested: Sequence[TableSample
         for i in range(fold, len(samples), folds):
             errors[i] = found.error(tested[i])
     return errors
+
+
+def own_gain_errors(samples: Sequence[TableSample], curve: str) -> np.ndarray:
+    """The mean squared error of each pair, (N,), with the table that the other pairs give and a gain of its own.
+
+    This is what the curve and the colours explain, whatever the gain may follow.
+
+    Args:
+        samples: two or more.
+        curve: "gamma" or "exposure".
+    """
+    folds = min(_FOLDS, len(samples))
+    errors = np.empty(len(samples))
+    for fold in range(folds):
+        rest = [sample for number, sample in enumerate(samples) if number % folds != fold]
+        values = _table_of(curve, _own_gains(curve, rest), rest)
+        for i in range(fold, len(samples), folds):
+            sample = samples[i]
+            gain = _matching(curve, sample)
+            for _ in range(_ROUNDS):
+                gain = _moved(curve, values, gain, sample)
+            errors[i] = np.square(_looked_up(values, bend(curve, sample.before, gain)) - sample.after).mean()
+    return errors
+
+
+def _own_gains(curve: str, samples: Sequence[TableSample]) -> np.ndarray:
+    """The gain of each sample, (N,), beside a table that all share."""
+    gains = np.array([_matching(curve, sample) for sample in samples])
+    for _ in range(_ROUNDS):
+        values = _table_of(curve, gains, samples)
+        gains = np.array([_moved(curve, values, gain, sample) for gain, sample in zip(gains, samples, strict=True)])
+    return gains
 
 
 def _matching(curve: str, sample: TableSample) -> float:

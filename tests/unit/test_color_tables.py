@@ -12,7 +12,7 @@ from rlenhance.engine.lookup import NATIVE, corners, look_up, look_up_plainly
 from rlenhance.io import read, write
 from rlenhance.pipelines.color_table import CURVES, ColorTable, bend, table_from_json
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.learn_table import KINDS, TableSample, fit_table, left_out_errors
+from rlenhance.pipelines.learn_table import KINDS, TableSample, fit_table, left_out_errors, own_gain_errors
 from rlenhance.pipelines.looks import STATISTICS, LinearFunction, Look, load_look, save_look
 from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 from tests.unit.test_learn_look import _scene
@@ -175,6 +175,16 @@ def test_a_gain_that_follows_the_picture_is_found(curve):
     assert np.argmax(np.abs(found.weights)) == 1 and found.table.size**3 * 3 == len(found.table.values)
     steady = fit_table(_samples(6, lambda before, _: bend(curve, before, 1.0)), curve, False)
     assert steady.function is None and steady.bias == pytest.approx(1.0, abs=0.1)
+
+
+def test_curves_are_told_whatever_the_gain_follows():
+    """Gains that no statistic explains are predicted badly, and still the errors with own gains name the curve."""
+    rng = np.random.default_rng(0)
+    gains = rng.uniform(0, 2.5, 6)
+    samples = _samples(6, lambda before, each: bend("gamma", before, gains[int(np.rint(2.5 + each[1] / 0.6))]))
+    own = {curve: float(np.mean(own_gain_errors(samples, curve))) for curve in ("gamma", "exposure")}
+    assert own["gamma"] < own["exposure"]
+    assert own["gamma"] < min(np.mean(left_out_errors(samples, samples, "gamma", follow)) for follow in (0, 1)) / 5
 
 
 def test_the_command_learns_curves_that_the_model_has_not(tmp_path, monkeypatch, capsys):
