@@ -17,10 +17,13 @@ import tyro
 from benchmarks.photo import dark_photograph
 from benchmarks.table import Table, interleaved
 from rlenhance.core.errors import UsageError
+from rlenhance.engine.graph import BACKENDS, available_backends
+from rlenhance.engine.networks import load
 from rlenhance.hub import shipped
 from rlenhance.hub.checkpoint import find_checkpoint
-from rlenhance.hub.info import read_info
+from rlenhance.hub.info import read_config, read_info
 from rlenhance.hub.torch_network import TorchNetwork
+from rlenhance.hub.weight_files import read_weights
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
@@ -47,23 +50,27 @@ class Arguments:
     """Rounds; all models take turns, and medians count."""
     threads: int = 1
     """Of this process."""
-    torch: bool = False
-    """Beside each, the same model computed by torch."""
+    beside: tuple[str, ...] = ()
+    """Beside each, the same model computed by torch, or on a backend: `torch`, `onnxruntime` and `opencv`."""
 
 
 def main(arguments: Arguments) -> Table:
     """Measure and print.
 
     Raises:
-        UsageError: a number below 1, a picture below 64 pixels, a model that has no command.
+        UsageError: a number below 1, a picture below 64 pixels, a model that has no command, or none on a backend.
     """
     if min(arguments.repeats, arguments.threads) < 1 or arguments.side < 64:
         raise UsageError(f"--repeats and --threads must be at least 1, --side at least 64; got {arguments.repeats}, "
                          f"{arguments.threads} and {arguments.side}")
+    if not set(arguments.beside) <= {"torch", *available_backends()}:
+        raise UsageError(f"--beside takes torch and the installed of {', '.join(BACKENDS)}; got "
+                         f"{', '.join(arguments.beside)}")
     torch.set_num_threads(arguments.threads)
     names = arguments.models or [model.name for model in shipped.list_models() if model.info.purpose in _MAKERS]
-    table = Table("models", "What models cost", ("model", "command", "megapixels", "CPU s per megapixel",
-                                                  "with torch", "times", "MB"))
+    others = [title for backend in arguments.beside for title in (f"with {backend}", "times")]
+    columns = ("model", "command", "megapixels", "CPU s per megapixel", *others, "MB")
+    table = Table("models", "What models cost", columns)
     works: dict[str, Callable[[], Any]] = {}
     sides = {}
     for name in names:
@@ -75,13 +82,14 @@ def main(arguments: Arguments) -> Table:
             works[name]()
             if time.process_time() - begun < 10:
                 break
-        if arguments.torch:
-            works[f"{name} with torch"] = partial(_maker(name, by_torch=True), _picture(name, sides[name]))
+        for backend in arguments.beside:
+            works[f"{name} with {backend}"] = partial(_maker(name, backend), _picture(name, sides[name]))
     seconds = interleaved(works, arguments.repeats, time.process_time)
     for name in names:
-        million, before = sides[name] ** 2 / 1e6, seconds.get(f"{name} with torch")
+        million, beside = sides[name] ** 2 / 1e6, [seconds[f"{name} with {backend}"] for backend in arguments.beside]
         table.rows.append((name, COMMANDS[_info(name)[1].purpose], million, seconds[name] / million,
-                           before and before / million, before and before / seconds[name], _megabytes(name)))
+                           *(part for other in beside for part in (other / million, other / seconds[name])),
+                           _megabytes(name)))
     print(f"{arguments.threads} thread(s), load {os.getloadavg()[0]:.1f}\n\n{table.markdown()}")
     return table
 
@@ -101,14 +109,18 @@ def _megabytes(name: str) -> float:
     return sum(file.stat().st_size for file in _info(name)[0].glob("*.safetensors")) / 1e6
 
 
-def _maker(name: str, by_torch: bool = False) -> Callable[[np.ndarray], object]:
-    """A model as its command uses it, told all that the command would measure."""
+def _maker(name: str, backend: str | None = None) -> Callable[[np.ndarray], object]:
+    """A model as its command uses it, told all that the command would measure; or computed otherwise."""
     purpose = _info(name)[1].purpose
     if purpose not in _MAKERS:
         raise UsageError(f"{name}: has no command of its own; name a model to {', '.join(_MAKERS)}")
     pipeline = _MAKERS[purpose](name)
-    if by_torch:
+    if backend == "torch":
         pipeline.network = TorchNetwork.load(pipeline.folder)
+    elif backend is not None:
+        pipeline.network = load(pipeline.folder, read_config(pipeline.folder), read_weights(pipeline.folder), backend)
+        if pipeline.network is None:
+            raise UsageError(f"{name}: has no graph for {backend}; leave it out of --beside")
     return partial(_complete, pipeline) if purpose == "completion" else pipeline
 
 

@@ -20,6 +20,9 @@
 #define PROCESSORS __attribute__((target_clones("avx512f", "avx2", "default")))
 #endif
 #define INLINE static inline __attribute__((always_inline))
+/* Functions with vectors of 64 bytes, and whether the processor has these; elsewhere such vectors are slow. */
+#define WIDE __attribute__((target("avx512f,fma")))
+#define IS_WIDE (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("fma"))
 #else
 #define PROCESSORS
 #define INLINE static inline

@@ -1,7 +1,8 @@
-"""Graphs of small convolutions, computed by compiled C: 3 x 3, 2 x 2 with the step 2 and back, sums, and ReLU.
+"""Graphs of small convolutions, computed by compiled C: 3 x 3, 1 x 1, 2 x 2 with the step 2 and back, in groups too.
 
-Kernels of 3 x 3 take a quarter of the multiplications (convolve.c). A graph with other operations is left to the other
-backends.
+Kernels of 3 x 3 take a quarter of the multiplications (convolve.c). Sums and ReLU are done while a convolution writes;
+what else acts on every number alone is done by NumPy, band by band, and so is what follows from weights, once. A graph
+with other operations is left to the other backends.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 
 from rlenhance.core.compiled import compiled_functions
+from rlenhance.engine.array_operations import POINTWISE
+from rlenhance.engine.convolution_plan import CELL, Convolution, Plan, Pointwise, panels_of
 
-_CELL, _PANEL = 4, 16  # pixels along a cell, channels of a panel; as in convolve.c
 _FEW = 1 << 14  # pixels below which one thread is faster
-# Kernels before Winograd's products, F(4 x 4, 3 x 3)
-_TRANSFORM = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-_KINDS = {("Conv", (3, 3), (1, 1, 1, 1), (1, 1)): "cells", ("Conv", (2, 2), (0, 0, 0, 0), (2, 2)): "down",
-          ("ConvTranspose", (2, 2), (0, 0, 0, 0), (2, 2)): "up"}
+_BAND = 1 << 16  # numbers of a band that stay in a core's cache
 
 
 class _Layer(ctypes.Structure):
@@ -31,14 +32,14 @@ class _Layer(ctypes.Structure):
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("source", "weights", "bias", "added", "result")] + [
         (name, ctypes.c_int64) for name in ("height", "width", "source_columns", "result_columns", "inputs", "outputs",
-                                            "rectified")]
+                                            "depth", "groups", "rectified")]
 
 
 def _load() -> Any:
     library = compiled_functions()
     if library is None or not hasattr(library, "convolve_cells"):  # of a compiler without vectors
         return None
-    for name in ("convolve_cells", "convolve_down", "convolve_up"):
+    for name in ("convolve_cells", "convolve_points", "convolve_down", "convolve_up"):
         getattr(library, name).argtypes = [ctypes.POINTER(_Layer), ctypes.c_int64, ctypes.c_int64]
     return library
 
@@ -47,172 +48,174 @@ def _load() -> Any:
 NATIVE = _load()
 
 
-@dataclass(frozen=True)
-class Node:
-    """An operation of a graph: its kind, and the names of what it takes and gives."""
-
-    kind: str
-    inputs: tuple[str, ...]
-    output: str
-    attributes: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A convolution with what follows it: its kernel, the name of a layer that is added, and ReLU.
+@dataclass
+class _Run:
+    """A picture on its way through the steps.
 
     Attributes:
-        inputs: channels of the source, a multiple of eight.
-        channels: of the result that count, without those that fill up a panel.
+        layers: of convolve.c, by name.
+        sizes: their heights and widths, without borders.
+        small: the arrays beside them, by name.
+        left: how often each layer is still taken.
+        spare: layers that are done with, by size and channels; their borders are zero.
     """
 
-    kind: str
-    source: str
-    result: str
-    kernel: np.ndarray
-    bias: np.ndarray
-    inputs: int
-    channels: int
-    added: str | None
-    rectified: bool
+    layers: dict[str, np.ndarray]
+    sizes: dict[str, tuple[int, int]]
+    small: dict[str, np.ndarray]
+    left: Counter[str]
+    spare: dict[tuple[int, ...], list[np.ndarray]] = field(default_factory=dict)
+
+    def room(self, name: str, size: tuple[int, int], channels: int) -> np.ndarray:
+        """A layer for a result."""
+        found = self.spare.get((*size, channels))
+        self.sizes[name] = size
+        self.layers[name] = found.pop() if found else _zeros(size, channels)
+        return self.layers[name]
+
+    def inside(self, name: str, first: int, last: int) -> np.ndarray:
+        """Rows of a layer without its border: (rows, width, channels)."""
+        return self.layers[name][1 + first : 1 + last, 1 : 1 + self.sizes[name][1]]
+
+    def release(self, name: str) -> None:
+        """One use less; after the last its place is free."""
+        self.left[name] -= 1
+        if not self.left[name]:
+            done = self.layers.pop(name)
+            self.spare.setdefault((*self.sizes[name], done.shape[2]), []).append(done)
 
 
 class Convolutions:
-    """A chain of convolutions with residual sums.
+    """A graph of convolutions, with sums and functions of every number alone between them.
 
     Args:
-        nodes: of the graph, in order.
-        weights: by name.
-        given, wanted: names of the input and of the output.
+        plan: its steps.
         threads: at most.
-
-    Raises:
-        ValueError: an operation that this does not know, or a sum or ReLU that does not follow a convolution.
     """
 
-    def __init__(self, nodes: Sequence[Node], weights: Mapping[str, np.ndarray], given: str, wanted: str, threads: int):
-        self.given, self.wanted, self.threads = given, wanted, threads
-        self.steps = check_nodes(nodes, weights, given, wanted)
-        self.panels = [_panels(step.kind, step.kernel, step.inputs, len(step.bias)) for step in self.steps]
-        self.uses = Counter(name for step in self.steps for name in (step.source, step.added) if name)
+    def __init__(self, plan: Plan, threads: int):
+        self.plan, self.threads = plan, threads
+        parts = [part for step in plan.steps for part in (step.operations if isinstance(step, Pointwise) else [step])]
+        self.panels = {part.result: panels_of(part) for part in parts if isinstance(part, Convolution)}
 
     def __call__(self, inputs: Mapping[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """The output, [(N, C, H, W)], of the input (N, C, H, W)."""
-        return [np.stack([self._one(picture) for picture in inputs[self.given]])]
+        """The outputs of the inputs, (N, C, H, W) or (N, C): (N, C, H, W) each; the channels of a pixel may lie
+        side by side in memory."""
+        count = len(next(iter(inputs.values())))
+        found = [self._one({name: value[number : number + 1] for name, value in inputs.items()}, outputs)
+                 for number in range(count)]
+        return [parts[0][None] if count == 1 else np.stack(parts) for parts in zip(*found, strict=True)]
 
-    def _one(self, picture: np.ndarray) -> np.ndarray:
-        layers = {self.given: _laid_out(picture)}
-        sizes = {self.given: picture.shape[1:]}
-        left = Counter(self.uses)
-        spare: dict[tuple[int, ...], list[np.ndarray]] = {}  # layers that are done with; their borders are zero
+    def _one(self, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:
+        pictures = {name: inputs[name][0] for name in self.plan.layers}
+        run = _Run({name: _laid_out(picture) for name, picture in pictures.items()},
+                   {name: (picture.shape[1], picture.shape[2]) for name, picture in pictures.items()},
+                   self.plan.small({name: value for name, value in inputs.items() if name not in pictures}),
+                   Counter(self.plan.uses))
         with ExitStack() as stack:
-            threads = min(self.threads, -(-picture.shape[1] * picture.shape[2] // _FEW))
-            run: Callable[..., Iterable[int]] = map if threads <= 1 else \
+            pixels = max(height * width for height, width in run.sizes.values())
+            threads = max(1, min(self.threads, -(-pixels // _FEW)))
+            divide: Callable[..., Iterable[Any]] = map if threads <= 1 else \
                 stack.enter_context(ThreadPoolExecutor(threads)).map
-            for step, panels in zip(self.steps, self.panels, strict=True):
-                if step.added:
-                    left[step.added] -= 1
-                    if not left[step.added]:  # the sum may stand where it stood
-                        room = layers[step.added]
-                        spare.setdefault((*sizes[step.added], room.shape[2]), []).append(room)
-                self._step(step, panels, layers, sizes, spare, run, max(1, threads))
-                left[step.source] -= 1
-                if not left[step.source]:
-                    done = layers.pop(step.source)
-                    spare.setdefault((*sizes[step.source], done.shape[2]), []).append(done)
-        height, width = sizes[self.wanted]
-        last = layers[self.wanted][1 : height + 1, 1 : width + 1, : self.steps[-1].channels]
-        return np.ascontiguousarray(last.transpose(2, 0, 1))
+            for step in self.plan.steps:
+                if isinstance(step, Convolution):
+                    self._convolve(step, run, divide, threads)
+                else:
+                    self._act(step, run, divide, threads)
+        return [run.inside(name, 0, run.sizes[name][0])[..., : self.plan.channels[name]].transpose(2, 0, 1)
+                for name in outputs]
 
-    def _step(self, step: _Step, panels: np.ndarray, layers: dict[str, np.ndarray], sizes: dict[str, tuple[int, ...]],
-              spare: dict[tuple[int, ...], list[np.ndarray]], run: Callable[..., Iterable[int]], threads: int) -> None:
-        source, (height, width) = layers[step.source], sizes[step.source]
-        sizes[step.result] = {"cells": (height, width), "down": (height // 2, width // 2),
-                              "up": (2 * height, 2 * width)}[step.kind]
-        size, added = sizes[step.result], None if step.added is None else layers[step.added]
-        room = spare.get((*size, len(step.bias)))
-        result = layers[step.result] = room.pop() if room else _zeros(size, len(step.bias))
+    def _convolve(self, step: Convolution, run: _Run, divide: Callable[..., Iterable[Any]], threads: int) -> None:
+        source, (height, width) = run.layers[step.source], run.sizes[step.source]
+        size = {"down": (height // 2, width // 2), "up": (2 * height, 2 * width)}.get(step.kind, (height, width))
+        added = run.layers[step.added] if step.added else None
+        if step.added:  # the sum may stand where it stood
+            run.release(step.added)
+        result = run.room(step.result, size, len(step.bias))
+        panels = self.panels[step.result]
         about = _Layer(source.ctypes.data, panels.ctypes.data, step.bias.ctypes.data,
-                       None if added is None else added.ctypes.data, result.ctypes.data, height, width, source.shape[1],
-                       result.shape[1], source.shape[2], result.shape[2], step.rectified)
-        rows = {"cells": -(-height // _CELL), "down": height // 2, "up": height}[step.kind]
+                       None if added is None else added.ctypes.data, result.ctypes.data, height, width,
+                       source.shape[1], result.shape[1], source.shape[2], result.shape[2], panels.shape[2], step.groups,
+                       step.rectified)
         function = getattr(NATIVE, f"convolve_{step.kind}")
-        parts = min(rows, 4 * threads if threads > 1 else 1)
-        ends = [rows * number // parts for number in range(parts + 1)]
-        if any(run(lambda first, last: function(about, first, last), ends[:-1], ends[1:])):
+        rows = {"cells": -(-height // CELL), "down": height // 2}.get(step.kind, height)
+        parts = _parts(rows, 4 * threads if threads > 1 else 1)
+        if any(divide(lambda part: function(about, *part), parts)):
             raise MemoryError("no memory for the cells of a layer")
+        run.release(step.source)
+
+    def _act(self, step: Pointwise, run: _Run, divide: Callable[..., Iterable[Any]], threads: int) -> None:
+        """Operations on every pixel alone, band by band."""
+        size, channels = run.sizes[step.sources[0]], self.plan.channels
+        for name in step.results:
+            run.room(name, size, -(-channels[name] // 16) * 16)
+        smaller = {name: _along_channels(run.small[name]) for name in step.smaller}
+
+        def band(part: tuple[int, int]) -> None:
+            first, last = part
+            values = smaller | {name: run.inside(name, first, last)[..., : channels[name]] for name in step.sources}
+            for each in step.operations:
+                if isinstance(each, Convolution):
+                    values[each.result] = self._points(each, values[each.source])[..., : channels[each.result]]
+                else:
+                    values[each.output] = POINTWISE[each.kind](*(values[name] for name in each.inputs))
+            for name in step.results:
+                run.inside(name, first, last)[..., : channels[name]] = values[name]
+
+        most = max(channels[name] for name in (*step.sources, *step.results))
+        for _ in divide(band, _bands(size[0], size[0] * size[1] * most)):
+            pass
+        for name in step.sources:
+            run.release(name)
+
+    def _points(self, step: Convolution, source: np.ndarray) -> np.ndarray:
+        """A convolution of 1 x 1: (rows, width, channels) of any strides -> the same with whole panels of channels."""
+        (height, width), (row, pixel, _), panels = source.shape[:2], source.strides, self.panels[step.result]
+        result = np.empty((height, width, len(step.bias)), np.float32)
+        NATIVE.convolve_points(_Layer(
+            source.ctypes.data, panels.ctypes.data, step.bias.ctypes.data, None, result.ctypes.data, height, width,
+            row // pixel, width, pixel // 4, len(step.bias), panels.shape[2], step.groups, False), 0, height)
+        return result
 
 
-def _zeros(size: tuple[int, ...], channels: int) -> np.ndarray:
-    rows, columns = (-(-side // _CELL) * _CELL + 2 for side in size)
+def _parts(rows: int, count: int) -> list[tuple[int, int]]:
+    """Rows in parts: the first of each, and the one behind its last."""
+    count = min(rows, count)
+    ends = [rows * number // count for number in range(count + 1)]
+    return list(pairwise(ends))
+
+
+def _bands(rows: int, numbers: int) -> list[tuple[int, int]]:
+    """Rows in bands that stay in a core's cache.
+
+    Args:
+        rows: of a picture.
+        numbers: in all of it.
+    """
+    return _parts(rows, -(-numbers // _BAND))
+
+
+def _along_channels(array: np.ndarray) -> np.ndarray:
+    """One number, or one for each channel: as the last side of a layer."""
+    if array.ndim > 4 or any(side != 1 for place, side in enumerate(array.shape[::-1]) if place != 2):
+        raise ValueError(f"an array of the shape {array.shape} beside pictures")
+    return array.reshape(-1)
+
+
+def _zeros(size: tuple[int, int], channels: int) -> np.ndarray:
+    rows, columns = (-(-side // CELL) * CELL + 2 for side in size)
     return np.zeros((rows, columns, channels), np.float32)
 
 
 def _laid_out(picture: np.ndarray) -> np.ndarray:
-    """(C, H, W) as a layer of convolve.c."""
+    """(C, H, W) as a layer of convolve.c; fast where the channels of a pixel already lie side by side."""
     channels, height, width = picture.shape
     layer = _zeros((height, width), -(-channels // 8) * 8)
-    layer[1 : height + 1, 1 : width + 1, :channels] = picture.transpose(1, 2, 0)
+    inside = layer[1 : 1 + height, 1 : 1 + width, :channels]
+    if picture.strides[0] == picture.itemsize:
+        inside[:] = picture.transpose(1, 2, 0)
+        return layer
+    for first, last in _bands(height, picture.size):
+        turned = cv2.transpose(np.ascontiguousarray(picture[:, first:last]).reshape(channels, -1))
+        inside[first:last] = turned.reshape(last - first, width, channels)
     return layer
-
-
-def check_nodes(nodes: Sequence[Node], weights: Mapping[str, np.ndarray], given: str, wanted: str) -> list[_Step]:
-    """The steps of `Convolutions`.
-
-    Raises:
-        ValueError: see there.
-    """
-    steps = list(_steps(nodes, weights, {given}))
-    if not steps or steps[-1].result != wanted:
-        raise ValueError("its output is no convolution")
-    return steps
-
-
-def _steps(nodes: Sequence[Node], weights: Mapping[str, np.ndarray], known: set[str]) -> Iterable[_Step]:
-    uses = Counter(name for node in nodes for name in node.inputs)
-    channels: dict[str, int] = {}
-    waiting = list(nodes)
-    while waiting:
-        node = waiting.pop(0)
-        if node.kind not in ("Conv", "ConvTranspose") or len(node.inputs) != 3 or node.inputs[0] not in known \
-                or not set(node.inputs[1:]) <= set(weights):
-            raise ValueError(f"it has {node.kind}")
-        shape, pads, strides = (tuple(node.attributes.get(name, ())) for name in ("kernel_shape", "pads", "strides"))
-        kind = _KINDS.get((node.kind, shape, pads, strides or (1, 1)))
-        plain = node.attributes.get("group", 1) == 1 and set(node.attributes.get("dilations", ())) <= {1} \
-            and "auto_pad" not in node.attributes and "output_padding" not in node.attributes
-        if kind is None or not plain:
-            raise ValueError(f"it has {node.kind} of {shape} with the padding {pads}")
-        kernel, bias = (weights[name] for name in node.inputs[1:])
-        result, added, rectified = node.output, None, False
-        while waiting and uses[result] == 1 and result in waiting[0].inputs and not rectified:
-            after = waiting[0]
-            other = [name for name in after.inputs if name != result]
-            if after.kind == "Add" and added is None and len(other) == 1 and other[0] in known and kind != "down":
-                added = other[0]
-            elif after.kind == "Relu" and kind == "cells":
-                rectified = True
-            else:
-                break
-            result = waiting.pop(0).output
-        count = kernel.shape[0 if node.kind == "Conv" else 1]
-        wide = channels.get(node.inputs[0]) or int(kernel.shape[1 if node.kind == "Conv" else 0])
-        inputs = -(-wide // 8) * 8
-        outputs = -(-count // _PANEL) * _PANEL
-        channels[result] = outputs
-        known.add(result)
-        yield _Step(kind, node.inputs[0], result, kernel, np.pad(bias, (0, outputs - count)).astype(np.float32), inputs,
-                    count, added, rectified)
-
-
-def _panels(kind: str, kernel: np.ndarray, inputs: int, outputs: int) -> np.ndarray:
-    """A kernel as convolve.c reads it: (places, outputs / 16, inputs, 16), or (outputs / 16, places, inputs, 16) to
-    reduce."""
-    if kind == "cells":
-        placed = np.einsum("ya,xb,oiab->yxio", _TRANSFORM, _TRANSFORM, kernel.astype(np.float64), optimize=True)
-    else:
-        placed = kernel.transpose(2, 3, 1, 0) if kind == "down" else kernel.transpose(2, 3, 0, 1)
-    placed = placed.reshape(-1, *placed.shape[2:])
-    placed = np.pad(placed, ((0, 0), (0, inputs - placed.shape[1]), (0, outputs - placed.shape[2])))
-    panels = placed.reshape(len(placed), inputs, outputs // _PANEL, _PANEL)
-    return np.ascontiguousarray(panels.transpose((2, 0, 1, 3) if kind == "down" else (0, 2, 1, 3)), np.float32)

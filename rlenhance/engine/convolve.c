@@ -1,4 +1,4 @@
-/* Convolutions of small networks: what `rlenhance.engine.convolutions` calls.
+/* Convolutions of small networks, of which channels may stand in groups: what `rlenhance.engine.convolutions` calls.
  *
  * Layers are (rows, columns, channels) float32 with a border of one pixel of zeros, and further zeros until rows and
  * columns are whole cells of four. Kernels of 3 x 3 are computed by Winograd's F(4 x 4, 3 x 3): a quarter of the
@@ -9,10 +9,12 @@
 #if defined(__GNUC__)
 
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float Sixteen __attribute__((vector_size(64), aligned(4), may_alias)); /* a panel */
 typedef int32_t EightBits __attribute__((vector_size(32), aligned(4), may_alias));
 
-#define PANEL 16  /* channels that are computed at once: two vectors */
+#define PANEL 16  /* channels that are computed at once */
 #define TALL 6    /* pixels or cells that are computed at once */
+#define BLOCK 24  /* pixels that stay in the cache while all their channels are computed */
 #define CELL 4    /* pixels along a cell */
 #define PLACES 36 /* values of a cell and its surroundings, after the transform */
 
@@ -22,18 +24,43 @@ typedef struct {
     float *result;
     int64_t height, width;                /* of the source, without its border */
     int64_t source_columns, result_columns; /* with their borders */
-    int64_t inputs, outputs;              /* channels: multiples of 8 and of 16 */
+    int64_t inputs, outputs;              /* channels from pixel to pixel; outputs are a multiple of 16 in every group */
+    int64_t depth;                        /* channels that are read in every group; of 3 x 3 a multiple of 8 */
+    int64_t groups;
     int64_t rectified;
 } Layer;
 
-/* Some rows of a product: to[r, 0..15] = start[r, 0..15] + sum over k of a[r, k] panel[k, 0..15]. */
+/* Some rows of a product: to[r, 0..15] = bias[0..15] + added[r, 0..15] + sum over k of a[r, k] panel[k, 0..15].
+ *
+ * `wide` is a constant: a panel is one vector where processors have such registers, and two elsewhere.
+ */
 INLINE void multiply(const float *a, int64_t a_step, int64_t depth, const float *panel, const int rows,
-                     const float *start, int64_t start_step, float *to, int64_t to_step)
+                     const float *bias, const float *added, float *to, int64_t to_step, const int wide)
 {
+    if (wide) {
+        Sixteen sums[TALL];
+        for (int r = 0; r < rows; r++) {
+            sums[r] = bias ? *(const Sixteen *)bias : (Sixteen){0};
+            if (added)
+                sums[r] += *(const Sixteen *)(added + r * to_step);
+        }
+        for (int64_t k = 0; k < depth; k++) {
+            const Sixteen values = *(const Sixteen *)(panel + PANEL * k);
+#pragma GCC unroll 6
+            for (int r = 0; r < rows; r++)
+                sums[r] += a[r * a_step + k] * values;
+        }
+        for (int r = 0; r < rows; r++)
+            *(Sixteen *)(to + r * to_step) = sums[r];
+        return;
+    }
     Eight sums[TALL][2];
     for (int r = 0; r < rows; r++)
-        for (int part = 0; part < 2; part++)
-            sums[r][part] = start ? *(const Eight *)(start + r * start_step + 8 * part) : (Eight){0};
+        for (int part = 0; part < 2; part++) {
+            sums[r][part] = bias ? *(const Eight *)(bias + 8 * part) : (Eight){0};
+            if (added)
+                sums[r][part] += *(const Eight *)(added + r * to_step + 8 * part);
+        }
     for (int64_t k = 0; k < depth; k++) {
         const Eight first = *(const Eight *)(panel + PANEL * k), second = *(const Eight *)(panel + PANEL * k + 8);
 #pragma GCC unroll 6
@@ -46,6 +73,19 @@ INLINE void multiply(const float *a, int64_t a_step, int64_t depth, const float 
     for (int r = 0; r < rows; r++)
         for (int part = 0; part < 2; part++)
             *(Eight *)(to + r * to_step + 8 * part) = sums[r][part];
+}
+
+/* The same for any number of rows. */
+INLINE void multiply_all(const float *a, int64_t a_step, int64_t depth, const float *panel, int64_t rows,
+                         const float *bias, const float *added, float *to, int64_t to_step, const int wide)
+{
+    int64_t r = 0;
+    for (; r + TALL <= rows; r += TALL)
+        multiply(a + r * a_step, a_step, depth, panel, TALL, bias, added ? added + r * to_step : 0, to + r * to_step,
+                 to_step, wide);
+    for (; r < rows; r++)
+        multiply(a + r * a_step, a_step, depth, panel, 1, bias, added ? added + r * to_step : 0, to + r * to_step,
+                 to_step, wide);
 }
 
 /* The rows of B' d of a column d of six values. */
@@ -71,14 +111,16 @@ INLINE void multiply(const float *a, int64_t a_step, int64_t depth, const float 
         (to)[3] = gap + 8.0f * wide + (m5);                                                                            \
     } while (0)
 
-/* Cells `column` to `column + count` of a row of cells, transformed: (PLACES, tall, inputs). */
-INLINE void cells_in(const Layer *layer, int64_t row, int64_t column, int64_t count, int64_t tall, float *cells)
+/* Cells `column` to `column + count` of a row of cells, of the inputs of a group, transformed: (PLACES, tall, depth).
+ */
+INLINE void cells_in(const Layer *layer, int64_t group, int64_t row, int64_t column, int64_t count, int64_t tall,
+                     float *cells)
 {
-    const int64_t inputs = layer->inputs, step = layer->source_columns * inputs;
+    const int64_t inputs = layer->inputs, depth = layer->depth, step = layer->source_columns * inputs;
     for (int64_t cell = 0; cell < count; cell++) {
-        const float *from = layer->source + CELL * (row * step + (column + cell) * inputs);
-        float *to = cells + cell * inputs;
-        for (int64_t channel = 0; channel < inputs; channel += 8, from += 8, to += 8) {
+        const float *from = layer->source + CELL * (row * step + (column + cell) * inputs) + group * depth;
+        float *to = cells + cell * depth;
+        for (int64_t channel = 0; channel < depth; channel += 8, from += 8, to += 8) {
             Eight turned[6][6];
 #define AT(y, x) (*(const Eight *)(from + (y) * step + (x) * inputs))
 #pragma GCC unroll 6
@@ -91,29 +133,30 @@ INLINE void cells_in(const Layer *layer, int64_t row, int64_t column, int64_t co
                 BEFORE(values, turned[0][y], turned[1][y], turned[2][y], turned[3][y], turned[4][y], turned[5][y]);
 #pragma GCC unroll 6
                 for (int x = 0; x < 6; x++)
-                    *(Eight *)(to + (6 * y + x) * tall * inputs) = values[x];
+                    *(Eight *)(to + (6 * y + x) * tall * depth) = values[x];
             }
         }
     }
 }
 
-/* The pixels of these cells from their products (PLACES, tall, outputs). */
-INLINE void cells_out(const Layer *layer, int64_t row, int64_t column, int64_t count, int64_t tall, const float *cells)
+/* The pixels of these cells, of the outputs of a group, from their products (PLACES, tall, made). */
+INLINE void cells_out(const Layer *layer, int64_t group, int64_t row, int64_t column, int64_t count, int64_t tall,
+                      const float *cells)
 {
-    const int64_t outputs = layer->outputs, step = layer->result_columns * outputs;
+    const int64_t outputs = layer->outputs, made = outputs / layer->groups, step = layer->result_columns * outputs;
     const int64_t rows = layer->height - CELL * row < CELL ? layer->height - CELL * row : CELL;
     for (int64_t cell = 0; cell < count; cell++) {
         const int64_t left = layer->width - CELL * (column + cell), columns = left < CELL ? left : CELL;
-        const float *from = cells + cell * outputs;
-        const int64_t place = (CELL * row + 1) * step + (CELL * (column + cell) + 1) * outputs;
-        for (int64_t channel = 0; channel < outputs; channel += 8, from += 8) {
+        const float *from = cells + cell * made;
+        const int64_t place = (CELL * row + 1) * step + (CELL * (column + cell) + 1) * outputs + group * made;
+        for (int64_t channel = 0; channel < made; channel += 8, from += 8) {
             Eight turned[6][4];
-#define AT(y, x) (*(const Eight *)(from + (6 * (y) + (x)) * tall * outputs))
+#define AT(y, x) (*(const Eight *)(from + (6 * (y) + (x)) * tall * made))
 #pragma GCC unroll 6
             for (int x = 0; x < 6; x++)
                 AFTER(turned[x], AT(0, x), AT(1, x), AT(2, x), AT(3, x), AT(4, x), AT(5, x));
 #undef AT
-            const Eight bias = *(const Eight *)(layer->bias + channel), zero = {0};
+            const Eight bias = *(const Eight *)(layer->bias + group * made + channel), zero = {0};
             for (int64_t y = 0; y < rows; y++) {
                 Eight values[4];
                 AFTER(values, turned[0][y], turned[1][y], turned[2][y], turned[3][y], turned[4][y], turned[5][y]);
@@ -132,92 +175,125 @@ INLINE void cells_out(const Layer *layer, int64_t row, int64_t column, int64_t c
 }
 
 /* Rows of cells of a convolution of 3 x 3 with a border of zeros. Returns 0, or 1 without memory. */
-EXPORT PROCESSORS int convolve_cells(const Layer *layer, int64_t first, int64_t last)
+INLINE int cells_rows(const Layer *layer, int64_t first, int64_t last, const int wide)
 {
-    const int64_t inputs = layer->inputs, outputs = layer->outputs, across = (layer->width + CELL - 1) / CELL;
-    const int64_t most = inputs > outputs ? inputs : outputs;
+    const int64_t depth = layer->depth, made = layer->outputs / layer->groups;
+    const int64_t across = (layer->width + CELL - 1) / CELL, most = depth > made ? depth : made;
     const int64_t tall = TALL * (most > 96 ? 2 : most > 48 ? 3 : 5); /* cells that stay in the cache */
-    float *memory = calloc((size_t)(PLACES * tall * (inputs + outputs)), sizeof(float));
+    float *memory = calloc((size_t)(PLACES * tall * (depth + made)), sizeof(float));
     if (!memory)
         return 1;
-    float *given = memory, *found = memory + PLACES * tall * inputs;
+    float *given = memory, *found = memory + PLACES * tall * depth;
     for (int64_t row = first; row < last; row++)
-        for (int64_t column = 0; column < across; column += tall) {
-            const int64_t count = across - column < tall ? across - column : tall;
-            cells_in(layer, row, column, count, tall, given);
-            for (int64_t place = 0; place < PLACES; place++)
-                for (int64_t channel = 0; channel < outputs; channel += PANEL) {
-                    const float *panel = layer->weights + (place * outputs + channel) * inputs;
-                    for (int64_t cell = 0; cell < count; cell += TALL)
-                        multiply(given + (place * tall + cell) * inputs, inputs, inputs, panel, TALL, 0, 0,
-                                 found + (place * tall + cell) * outputs + channel, outputs);
-                }
-            cells_out(layer, row, column, count, tall, found);
-        }
+        for (int64_t group = 0; group < layer->groups; group++)
+            for (int64_t column = 0; column < across; column += tall) {
+                const int64_t count = across - column < tall ? across - column : tall;
+                cells_in(layer, group, row, column, count, tall, given);
+                for (int64_t place = 0; place < PLACES; place++)
+                    for (int64_t channel = 0; channel < made; channel += PANEL) {
+                        const float *panel = layer->weights + (place * layer->outputs + group * made + channel) * depth;
+                        for (int64_t cell = 0; cell < count; cell += TALL)
+                            multiply(given + (place * tall + cell) * depth, depth, depth, panel, TALL, 0, 0,
+                                     found + (place * tall + cell) * made + channel, made, wide);
+                    }
+                cells_out(layer, group, row, column, count, tall, found);
+            }
     free(memory);
     return 0;
 }
 
-/* Rows of the result of a convolution of 2 x 2 with the step 2; the sides of the source are even. */
-EXPORT PROCESSORS int convolve_down(const Layer *layer, int64_t first, int64_t last)
+/* Rows of the result of a convolution of 2 x 2 with the step 2; the sides of the source are even. Returns 0, or 1
+ * without memory. */
+INLINE int down_rows(const Layer *layer, int64_t first, int64_t last, const int wide)
 {
     const int64_t inputs = layer->inputs, outputs = layer->outputs, width = layer->width / 2;
-    float starts[TALL * PANEL];
-    for (int64_t channel = 0; channel < outputs; channel += PANEL) {
-        const float *panel = layer->weights + 4 * inputs * channel;
-        for (int64_t r = 0; r < TALL * PANEL; r++)
-            starts[r] = layer->bias[channel + r % PANEL];
-        for (int64_t y = first; y < last; y++) {
-            const float *above = layer->source + ((2 * y + 1) * layer->source_columns + 1) * inputs;
-            const float *below = above + layer->source_columns * inputs;
-            float *to = layer->result + ((y + 1) * layer->result_columns + 1) * outputs + channel;
-            for (int64_t x = 0; x < width;) {
-                const int64_t a = 2 * x * inputs, b = x * outputs;
-                if (width - x >= TALL) {
-                    multiply(above + a, 2 * inputs, 2 * inputs, panel, TALL, starts, PANEL, to + b, outputs);
-                    multiply(below + a, 2 * inputs, 2 * inputs, panel + 2 * inputs * PANEL, TALL, to + b, outputs, to + b,
-                             outputs);
-                    x += TALL;
-                } else {
-                    multiply(above + a, 2 * inputs, 2 * inputs, panel, 1, starts, PANEL, to + b, outputs);
-                    multiply(below + a, 2 * inputs, 2 * inputs, panel + 2 * inputs * PANEL, 1, to + b, outputs, to + b,
-                             outputs);
-                    x++;
-                }
+    const int64_t depth = layer->depth, made = outputs / layer->groups;
+    float *squares = malloc((size_t)(BLOCK * 4 * depth) * sizeof(float));
+    if (!squares)
+        return 1;
+    for (int64_t y = first; y < last; y++)
+        for (int64_t x = 0; x < width; x += BLOCK)
+            for (int64_t group = 0; group < layer->groups; group++) {
+                const int64_t count = width - x < BLOCK ? width - x : BLOCK;
+                for (int64_t r = 0; r < count; r++) /* the four pixels of each, one after the other */
+                    for (int64_t place = 0; place < 4; place++) {
+                        const int64_t column = 2 * (x + r) + place % 2 + 1, row = 2 * y + place / 2 + 1;
+                        memcpy(squares + (4 * r + place) * depth,
+                               layer->source + (row * layer->source_columns + column) * inputs + group * depth,
+                               (size_t)depth * sizeof(float));
+                    }
+                float *to = layer->result + ((y + 1) * layer->result_columns + x + 1) * outputs;
+                for (int64_t channel = group * made; channel < (group + 1) * made; channel += PANEL)
+                    multiply_all(squares, 4 * depth, 4 * depth, layer->weights + 4 * depth * channel, count,
+                                 layer->bias + channel, 0, to + channel, outputs, wide);
             }
-        }
-    }
+    free(squares);
     return 0;
 }
 
-/* For rows of the source: a transposed convolution of 2 x 2 with the step 2, and a layer that is added. */
-EXPORT PROCESSORS int convolve_up(const Layer *layer, int64_t first, int64_t last)
+/* Rows of a convolution of 1 x 1, of layers without borders. Returns 0. */
+INLINE int points_rows(const Layer *layer, int64_t first, int64_t last, const int wide)
 {
     const int64_t inputs = layer->inputs, outputs = layer->outputs, width = layer->width;
-    float starts[TALL * PANEL];
-    for (int64_t quarter = 0; quarter < 4; quarter++)
-        for (int64_t channel = 0; channel < outputs; channel += PANEL) {
-            const float *panel = layer->weights + (quarter * outputs + channel) * inputs;
-            for (int64_t y = first; y < last; y++) {
-                const float *from = layer->source + ((y + 1) * layer->source_columns + 1) * inputs;
-                const int64_t place = ((2 * y + quarter / 2 + 1) * layer->result_columns + quarter % 2 + 1) * outputs + channel;
-                for (int64_t x = 0; x < width;) {
-                    const int64_t rows = width - x >= TALL ? TALL : 1, at = place + 2 * x * outputs;
-                    for (int64_t r = 0; r < rows; r++)
-                        for (int64_t k = 0; k < PANEL; k++)
-                            starts[r * PANEL + k] = layer->bias[channel + k]
-                                                    + (layer->added ? layer->added[at + 2 * r * outputs + k] : 0.0f);
-                    if (rows == TALL)
-                        multiply(from + x * inputs, inputs, inputs, panel, TALL, starts, PANEL, layer->result + at,
-                                 2 * outputs);
-                    else
-                        multiply(from + x * inputs, inputs, inputs, panel, 1, starts, PANEL, layer->result + at,
-                                 2 * outputs);
-                    x += rows;
-                }
+    const int64_t depth = layer->depth, made = outputs / layer->groups;
+    for (int64_t y = first; y < last; y++)
+        for (int64_t x = 0; x < width; x += BLOCK)
+            for (int64_t channel = 0; channel < outputs; channel += PANEL) {
+                const int64_t count = width - x < BLOCK ? width - x : BLOCK;
+                const float *from = layer->source + (y * layer->source_columns + x) * inputs + channel / made * depth;
+                multiply_all(from, inputs, depth, layer->weights + channel * depth, count, layer->bias + channel, 0,
+                             layer->result + (y * layer->result_columns + x) * outputs + channel, outputs, wide);
             }
-        }
     return 0;
 }
+
+/* For rows of the source: a transposed convolution of 2 x 2 with the step 2, and a layer that is added. Returns 0. */
+INLINE int up_rows(const Layer *layer, int64_t first, int64_t last, const int wide)
+{
+    const int64_t inputs = layer->inputs, outputs = layer->outputs, width = layer->width;
+    const int64_t depth = layer->depth, made = outputs / layer->groups;
+    for (int64_t y = first; y < last; y++)
+        for (int64_t x = 0; x < width; x += BLOCK)
+            for (int64_t quarter = 0; quarter < 4; quarter++)
+                for (int64_t channel = 0; channel < outputs; channel += PANEL) {
+                    const int64_t count = width - x < BLOCK ? width - x : BLOCK;
+                    const int64_t row = 2 * y + quarter / 2 + 1, column = 2 * x + quarter % 2 + 1;
+                    const int64_t at = (row * layer->result_columns + column) * outputs + channel;
+                    const float *from = layer->source + ((y + 1) * layer->source_columns + x + 1) * inputs;
+                    multiply_all(from + channel / made * depth, inputs, depth,
+                                 layer->weights + (quarter * outputs + channel) * depth, count, layer->bias + channel,
+                                 layer->added ? layer->added + at : 0, layer->result + at, 2 * outputs,
+                                 wide);
+                }
+    return 0;
+}
+
+/* Each for every kind of processor. */
+#if defined(WIDE)
+#define FUNCTION(kind)                                                                                                 \
+    WIDE static int kind##_wide(const Layer *layer, int64_t first, int64_t last)                                       \
+    {                                                                                                                  \
+        return kind##_rows(layer, first, last, 1);                                                                     \
+    }                                                                                                                  \
+    PROCESSORS static int kind##_narrow(const Layer *layer, int64_t first, int64_t last)                               \
+    {                                                                                                                  \
+        return kind##_rows(layer, first, last, 0);                                                                     \
+    }                                                                                                                  \
+    EXPORT int convolve_##kind(const Layer *layer, int64_t first, int64_t last)                                        \
+    {                                                                                                                  \
+        return (IS_WIDE ? kind##_wide : kind##_narrow)(layer, first, last);                                            \
+    }
+#else
+#define FUNCTION(kind)                                                                                                 \
+    EXPORT PROCESSORS int convolve_##kind(const Layer *layer, int64_t first, int64_t last)                             \
+    {                                                                                                                  \
+        return kind##_rows(layer, first, last, 0);                                                                     \
+    }
+#endif
+
+FUNCTION(cells)
+FUNCTION(points)
+FUNCTION(down)
+FUNCTION(up)
 
 #endif

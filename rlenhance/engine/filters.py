@@ -166,7 +166,7 @@ class FilterEpisode(TrainedNoise, Network):
             found = self.run(cells=cells)
         else:
             left = np.full((1, 1), 1 - step / self.horizon, np.float32)
-            found = self.graphs["later"].run(cells=cells, remaining=left, state=np.ascontiguousarray(state))
+            found = self.graphs["later"].run(cells=cells, remaining=left, state=state)
         numbers, after = found
         return numbers, after
 

@@ -15,7 +15,8 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, enlarge_planes, pad_planes, pixel_shuffle, pixel_unshuffle
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import Graph, StaleExport, adds_bytes_exactly, available_backends, read_facts
+from rlenhance.engine.graph import Graph, adds_bytes_exactly, available_backends
+from rlenhance.engine.onnx_file import StaleExport, read_facts
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, picture_statistics
 
@@ -65,7 +66,10 @@ class Network:
             digest = hashlib.sha256((self.folder / _WEIGHTS).read_bytes()).hexdigest()
             if read_facts(small).get("sha256") == digest:  # its steps were measured with other weights otherwise
                 return Graph(small, weights, backend)
-        graph = Graph(export_path(self.folder, part), weights, backend)
+        path = export_path(self.folder, part)
+        if not path.is_file():  # of a version that had fewer parts
+            raise StaleExport(f"{path}: is missing; write it anew with rlenhance export")
+        graph = Graph(path, weights, backend)
         if graph.facts.get("model") != self.spec:
             raise StaleExport(f"{graph.path}: was written for another config (config.json has changed since); write it "
                               f"anew with rlenhance export")
@@ -199,11 +203,12 @@ class Enlarger(Enlargement):
 
 @NETWORKS.register("combined")
 class MRPNetSR(Enlargement):
-    """`rlenhance.models.MRPNetSR` without a tone curve."""
+    """`rlenhance.models.MRPNetSR` without a tone curve: "model" cleans the picture, "generator" enlarges it."""
 
+    parts = ("model", "generator")
     size_multiple = 2
 
     def restore_unclamped(self, image: np.ndarray) -> np.ndarray:
-        clean, cells = self.run(image=image, padded=pad_planes(image, self.size_multiple))
-        detail = pixel_shuffle(cells, self.scale)
+        clean = self.run(image=image, padded=pad_planes(image, self.size_multiple))
+        detail = pixel_shuffle(self.graphs["generator"].run(image=clean), self.scale)
         return detail if self.spec.get("paper_form") else enlarge_planes(clean, self.scale) + detail

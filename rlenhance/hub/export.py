@@ -18,16 +18,9 @@ from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import (
-    COMPILED,
-    Graph,
-    StaleExport,
-    available_backends,
-    can_compile,
-    facts_text,
-    read_facts,
-)
+from rlenhance.engine.graph import COMPILED, Graph, available_backends, can_compile
 from rlenhance.engine.networks import BESIDE, export_path
+from rlenhance.engine.onnx_file import StaleExport, facts_text, read_facts
 from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.export_filters import can_export_filters, first_step, later_step
 from rlenhance.hub.info import FORMAT, read_config
@@ -249,13 +242,15 @@ def _combined(network: Any) -> dict[str, Part] | None:
     if network.scale == 1 or network.exposure:  # the curve is for the whole picture, before it is cut into tiles
         return None
 
-    def run(model: Any, image: Tensor, padded: Tensor) -> tuple[Tensor, Tensor]:
+    def clean(model: Any, image: Tensor, padded: Tensor) -> Tensor:
         features = model.backbone(padded)[0][..., : image.shape[2], : image.shape[3]]
-        clean = model.clean(features) if model.paper_form else image + model.clean(features)
-        return clean, model.generator.on_cells(clean)
+        found: Tensor = model.clean(features)
+        return found if model.paper_form else image + found
 
-    return {"model": Part(run, {"image": torch.rand(1, 3, 32, 48), "padded": torch.rand(1, 3, 32, 48)},
-                          ("clean", "result"))}
+    image = torch.rand(1, 3, 32, 48)
+    return {"model": Part(clean, {"image": image, "padded": image}),
+            "generator": Part(lambda model, image: model.generator.on_cells(image), {"image": image})}
+
 
 @EXPORTS.register("small_tools")
 def _small_tools(network: Any) -> dict[str, Part]:

@@ -245,7 +245,7 @@ def _is_own(name: str) -> bool:
 def _copy_exports(source: Path, model: str, folder: Path) -> None:
     """Copy the graphs without weights, with which a model needs no torch, where the checkpoint has them."""
     from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
-    from rlenhance.engine.graph import read_facts
+    from rlenhance.engine.onnx_file import read_facts
 
     for part in networks.NETWORKS[model].parts if model in networks.NETWORKS else ():
         for path, pattern in ((networks.export_path(source, part), networks.BESIDE),
