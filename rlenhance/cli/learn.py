@@ -15,10 +15,13 @@ from rlenhance.core.errors import UsageError, printable
 if TYPE_CHECKING:
     from rlenhance.pipelines.edit_pairs import LearnedLook
 
-#: Pairs from which on fine-tuning the model is worth the time.
+#: Pairs from which on fine-tuning the model is offered.
 MANY = 30
 #: Pairs from which on a look may depend on the picture.
 FEW = 3
+#: Terms of the recipes that pull elsewhere than towards the edits.
+_OTHER_TERMS = ("exposure", "reference_exposure", "shape_psnr", "revealed_noise", "contrast_preference",
+                "color_preference", "highlights", "clipping", "smoothness")
 CURVE_WORDS = {"gamma": "a gamma of table_gain stops", "exposure": "table_gain stops of light"}
 
 
@@ -128,10 +131,11 @@ def as_json(learned: LearnedLook) -> dict[str, Any]:
 def fine_tuning(model: Path | str, count: int) -> str:
     """The offer to train the model on the pairs."""
     preset = "--preset balanced " if str(model) == "balanced" else ""
-    return (f"{count} pairs are enough to train {model} on them, which can learn what no knob does: put photographs "
-            f"into pairs/low and their edits, uncropped, under the same names into pairs/high, and run\n"
-            f"    python -m experiments.lol_train --data pairs {preset}--init {model} --learner direct --reward "
-            f"squared_error=100 --name my-look")
+    others = " ".join(f"{name}=0" for name in _OTHER_TERMS)
+    return (f"where edits differ from place to place, as no look does, {model} can be trained on {count} pairs: put "
+            f"photographs into pairs/low and their edits, uncropped, under the same names into pairs/high, and run\n"
+            f"    python -m experiments.lol_train --data pairs {preset}--init {model} --learner direct "
+            f"--no-train-on-references --reward squared_error=100 {others} --name my-look")
 
 
 def _largest(weights: Mapping[str, float], count: int = 3) -> str:

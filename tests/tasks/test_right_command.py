@@ -1,5 +1,7 @@
 """Messages lead to what works: the command that fits a network, and controls that change something."""
 
+import shlex
+
 import numpy as np
 import pytest
 import torch
@@ -10,13 +12,16 @@ from experiments.scripts import package_model
 from experiments.tasks.controllability import without_effect
 from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
+from rlenhance.cli.learn import fine_tuning
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
 from rlenhance.data import ImageCache, load_split, sample_photographs
 from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.hub.shipped import list_models
 from rlenhance.io import write
 from rlenhance.models import MODELS
+from rlenhance.rewards import RewardWeights
 from rlenhance.web.model_catalog import choices
 from tests.support.networks import make_model, make_tone, stir
 
@@ -28,6 +33,18 @@ def dark_file(tmp_path, monkeypatch):
     """A dark photograph in the folder one stands in."""
     monkeypatch.chdir(tmp_path)
     return write(np.random.default_rng(0).integers(0, 60, (40, 56, 3), dtype=np.uint8), tmp_path / "night.png")
+
+
+@pytest.mark.parametrize("model", ["natural", "balanced"])
+def test_the_training_that_learn_offers_begins(pairs, tmp_path, model):
+    """From thirty edits on; of the reward, the distance from the edits and the small costs of actions are left."""
+    words = shlex.split(fine_tuning(model, 30).splitlines()[1])
+    assert words[:3] == ["python", "-m", "experiments.lol_train"]
+    words[words.index("pairs")] = str(pairs)
+    small = ["--out", str(tmp_path), "--updates", "1", "--batch-size", "2", "--no-progress", "--device", "cpu"]
+    assert train_command(LOWLIGHT, [*words[3:], *small]) == 0
+    kept = RewardWeights.parse(read_object(tmp_path / "my-look/config.json")["arguments"]["train"]["reward"])
+    assert {name for name in kept if kept[name]} == {"squared_error", "effort", "steadiness"}
 
 
 @pytest.mark.parametrize("network, said", [
