@@ -184,7 +184,8 @@ def workplace(tmp_path_factory):
     if importlib.util.find_spec("av"):
         make_clip(folder / "clip.mp4")
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
-    write(dark, folder / "night.jpg")
+    for name in ("night", "old"):
+        write(dark, folder / f"{name}.jpg")
     write(np.where(np.arange(64)[None, :, None] < 32, 255, 0).astype(np.uint8).repeat(48, 0).repeat(3, 2),
           folder / "mask.png")
     for name in "abcd":

@@ -49,7 +49,8 @@ def numbers(run):
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("learner, cut_at", [*((name, 4) for name in LEARNERS), ("a3c", 1), ("a3c", 6)])
+@pytest.mark.parametrize("learner, cut_at", [
+    *((name, 4) for name in LEARNERS), pytest.param("a3c", 1, marks=pytest.mark.slow), ("a3c", 6)])
 def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_at):
     """Weights, optimizer and every logged number are equal, bit for bit, wherever the run was stopped."""
     whole = run_lol(tmp_path, pairs, learner=learner).run

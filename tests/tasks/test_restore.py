@@ -478,7 +478,7 @@ def test_the_prior_learns_what_stands_in_the_holes(originals, tmp_path):
     assert load_model(result.run).train_size == 32
 
 
-@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("scale", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_combined_is_trained_on_pairs_and_on_good_pictures(scale, tmp_path, pairs):
     """Folders of a competition (train/train, train/gt, val) and good pictures alone both train; sizes must fit."""
     home = tmp_path / "competition"

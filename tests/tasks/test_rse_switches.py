@@ -76,7 +76,8 @@ def small(*without):
             for word in SMALL[first:end]]
 
 
-@pytest.mark.parametrize("command, updates", [(CELEBA, 125), (SIDD, 25)], ids=["celeba", "sidd"])
+@pytest.mark.parametrize("command, updates", [pytest.param(CELEBA, 125, marks=pytest.mark.slow), (SIDD, 25)],
+                         ids=["celeba", "sidd"])
 def test_published_commands_read_their_folders(published, command, updates):
     """Every published switch and folder, with small networks and a short way: epochs and files are those that they
     name."""

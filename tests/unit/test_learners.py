@@ -31,13 +31,16 @@ from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
 from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_error, policy
 
+#: One of them in the quick tests.
+SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+
 
 def policy_for(kind, **arguments):
     """The policy that an acting learner asks for."""
     return policy(std_mode=kind.std_mode, **arguments)
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a3c_finds_the_known_answer(seed):
     """From the same curve for all pictures to each one's own: within 0.02 of the asked level, over three seeds. 60
     updates leave 0.002 to 0.007."""
@@ -48,7 +51,7 @@ def test_a3c_finds_the_known_answer(seed):
     assert before > 0.08 and mean_error(learner.network) < 0.02
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a3c_finds_it_with_categorical_agents(seed):
     """27 levels per head, the same answer, within half a level's effect: after 60 updates 0.011 to 0.012 are left."""
     learner = A3C(policy(actions={"name": "curve", "kind": "categorical", "agent_stride": 0}), REWARD,
@@ -72,7 +75,7 @@ def test_sac_finds_the_known_answer(seed):
     assert before > 0.08 and mean_error(learner.network) < 0.01
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_direct_finds_the_known_answer(seed):
     """Back-propagation through the episode meets the level: after 60 updates 0.001 to 0.002 are left."""
     learner = Direct(policy(), REWARD, DirectConfig(optimizer=FAST), seed=seed)
