@@ -10,20 +10,18 @@ from typing import Annotated, Any
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor, nn
 
-from agents import Learner
 from agents.dqn import DQN, DQNConfig
 from agents.optim import OptimizerConfig
 from agents.vine import Vine, VineConfig
 from envs import ReadEnv
 from envs.read_scenes import ReadScenes
-from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from experiments.core.config import Flat, LearnerSettings, RunConfig, default_is, one_of
 from experiments.core.fit import Evaluator, FitResult
-from experiments.core.task import Session, Task
+from experiments.core.task import Session
 from experiments.tasks.read_data import ReadDataset, read_scenes
-from experiments.tasks.toolchain import run_chains
+from experiments.tasks.toolchain import PlannerTask, PlannerTrainConfig, run_chains
 from rlenhance.core.errors import UsageError
 from rlenhance.data import Batch, ImageCache, Splits
 from rlenhance.models import MODELS
@@ -31,7 +29,7 @@ from rlenhance.ocr.engines import ENGINES
 
 
 @dataclass(frozen=True)
-class ReadTrainConfig(TrainConfig):
+class ReadTrainConfig(PlannerTrainConfig):
     """Settings of a training run."""
 
     learner: Annotated[str, one_of({"vine": Vine, "dqn": DQN})] = "vine"
@@ -47,10 +45,6 @@ class ReadTrainConfig(TrainConfig):
     """Updates between validations; each one saves last/."""
     val_scenes: int = 250
     """Scenes of each validation."""
-    monitor: Annotated[str | None, default_is("val/return", "SCORE")] = None
-    """The validation score whose maximum chooses best/."""
-    devices: tyro.conf.Suppress[int] = 1
-    warm_start: tyro.conf.Suppress[Path | None] = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ def validate(network: nn.Module, env: ReadEnv) -> dict[str, float]:
             "val/most_frequent": done.first.long().bincount().max().item() / len(done.first)}
 
 
-class ReadTask(Task[ReadConfig, ReadDataset]):
+class ReadTask(PlannerTask[ReadConfig, ReadDataset]):
     """Choose how photographs of text are read: see docs/howto/read.md."""
 
     name = "read"
@@ -169,24 +163,11 @@ class ReadTask(Task[ReadConfig, ReadDataset]):
         made.standardize(seen_examples(data.env))
         return made
 
-    def learner(self, config: ReadConfig, data: ReadDataset, device: torch.device,
-                fresh: bool = True) -> Learner | None:
-        torch.manual_seed(config.train.seed)
-        network, kind = self.model(config, data), config.train.learner
-        if fresh and config.train.init is not None:
-            self.initialize(network, config.train.init)
-        make: Any = self.registry[kind]
-        made: Learner = make(network, data.env, getattr(config.learners, kind), seed=config.train.seed, device=device)
-        return made
-
     def batches(self, config: ReadConfig, data: ReadDataset, model: nn.Module) -> Callable[[int], Batch]:
         return partial(data.train.batch, count=config.train.batch_size)
 
     def evaluator(self, config: ReadConfig, data: ReadDataset) -> Evaluator:
         return lambda network: validate(network, data.val_env)
-
-    def monitor(self, config: ReadConfig) -> str:
-        return config.train.monitor or "val/return"
 
     def headline(self, config: ReadConfig, data: ReadDataset) -> str:
         accuracy = data.val.accuracy

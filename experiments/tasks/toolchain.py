@@ -20,7 +20,7 @@ from agents.vine import Vine, VineConfig
 from envs import ToolchainEnv
 from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
 from experiments.core.fit import Evaluator, FitResult
-from experiments.core.task import Session, Task
+from experiments.core.task import C, D, Session, Task
 from experiments.tasks.clean_pictures import CleanPictures, load_clean
 from experiments.tasks.toolchain_data import PATCH, Patches, draw_patches
 from rlenhance.core.errors import UsageError
@@ -34,7 +34,17 @@ _PART = 64  # pictures of an episode in evaluations
 
 
 @dataclass(frozen=True)
-class ToolchainTrainConfig(TrainConfig):
+class PlannerTrainConfig(TrainConfig):
+    """Settings of a training run of a policy that plans chains."""
+
+    monitor: Annotated[str | None, default_is("val/return", "SCORE")] = None
+    """The validation score whose maximum chooses best/."""
+    devices: tyro.conf.Suppress[int] = 1
+    warm_start: tyro.conf.Suppress[Path | None] = None
+
+
+@dataclass(frozen=True)
+class ToolchainTrainConfig(PlannerTrainConfig):
     """Settings of a training run."""
 
     learner: Annotated[str, one_of({"vine": Vine, "dqn": DQN, "a3c": ToolchainA3C})] = "vine"
@@ -50,10 +60,6 @@ class ToolchainTrainConfig(TrainConfig):
     """Updates between validations; each one saves last/."""
     val_patches: int = 128
     """Patches of each validation."""
-    monitor: Annotated[str | None, default_is("val/return", "SCORE")] = None
-    """The validation score whose maximum chooses best/."""
-    devices: tyro.conf.Suppress[int] = 1
-    warm_start: tyro.conf.Suppress[Path | None] = None
 
 
 @dataclass(frozen=True)
@@ -251,7 +257,23 @@ def headroom(env: ToolchainEnv, patches: Patches) -> dict[str, float]:
             "the best tool for each": all_gains.max(dim=1).values.clamp(min=0).mean().item()}
 
 
-class ToolchainTask(Task[ToolchainConfig, ToolchainDataset]):
+class PlannerTask(Task[C, D]):
+    """A task whose policies plan chains: its data set has the environment where learners act."""
+
+    def learner(self, config: Any, data: Any, device: torch.device, fresh: bool = True) -> Learner | None:
+        torch.manual_seed(config.train.seed)
+        network, kind = self.model(config, data), config.train.learner
+        if fresh and config.train.init is not None:
+            self.initialize(network, config.train.init)
+        make: Any = self.registry[kind]
+        made: Learner = make(network, data.env, getattr(config.learners, kind), seed=config.train.seed, device=device)
+        return made
+
+    def monitor(self, config: Any) -> str:
+        return str(config.train.monitor or "val/return")
+
+
+class ToolchainTask(PlannerTask[ToolchainConfig, ToolchainDataset]):
     """Choose tools for damaged pictures: see docs/howto/toolchains.md."""
 
     name = "toolchain"
@@ -275,24 +297,11 @@ class ToolchainTask(Task[ToolchainConfig, ToolchainDataset]):
         made.standardize(data.source.patches.image)
         return made
 
-    def learner(self, config: ToolchainConfig, data: ToolchainDataset, device: torch.device,
-                fresh: bool = True) -> Learner | None:
-        torch.manual_seed(config.train.seed)
-        network, kind = self.model(config, data), config.train.learner
-        if fresh and config.train.init is not None:
-            self.initialize(network, config.train.init)
-        make: Any = self.registry[kind]
-        made: Learner = make(network, data.env, getattr(config.learners, kind), seed=config.train.seed, device=device)
-        return made
-
     def batches(self, config: ToolchainConfig, data: ToolchainDataset, model: nn.Module) -> Callable[[int], Batch]:
         return partial(data.source.batch, count=config.train.batch_size)
 
     def evaluator(self, config: ToolchainConfig, data: ToolchainDataset) -> Evaluator:
         return lambda network: validate(network, data.env, data.validation)
-
-    def monitor(self, config: ToolchainConfig) -> str:
-        return config.train.monitor or "val/return"
 
     def headline(self, config: ToolchainConfig, data: ToolchainDataset) -> str:
         lines = [data.describe(), f"{config.train.learner}, {len(data.env.tools)} tools, chains of at most "
