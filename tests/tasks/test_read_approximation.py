@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.scripts import approximated_scores
 from experiments.tasks import read_approximation
 from experiments.tasks.read_approximation import (
     ApproximateConfig,
@@ -27,6 +28,7 @@ from experiments.tasks.read_approximation_lines import (
 from experiments.tasks.read_approximation_networks import ALPHABET, cut_lines, planes_of, read_lines, reading_loss
 from rlenhance.core.errors import UsageError
 from rlenhance.data.rendered_text import bundled_fonts
+from rlenhance.io import read
 from rlenhance.ocr.engines import FunctionEngine
 from rlenhance.ocr.filters import turned
 from tests.support.reading import rendered
@@ -175,6 +177,14 @@ def test_the_command_keeps_the_best_network(tmp_path, monkeypatch):
     assert prepared.shape == (96, 480) and prepared.dtype == np.uint8
     with pytest.raises(UsageError, match="read_approximate"):
         load_preprocessor(Path(tmp_path))
+    monkeypatch.setattr(approximated_scores, "engine_of", lambda name: FunctionEngine(read_darkness))
+    monkeypatch.setattr(approximated_scores, "find_fonts", bundled_fonts)
+    table = approximated_scores.main(approximated_scores.ApproximatedScoresConfig(
+        (tmp_path / "run",), scenes=2, prices=(0.01,), pictures=1, out=tmp_path / "scores"))
+    rows = [row.split(" | ") for row in table.splitlines()[2:]]
+    assert [row[1] for row in rows[:3]] == ["1.00", "1.00", "2.00"] and rows[1][3].startswith("+0.000 (+0.000")
+    assert sum("(run)" in row[0] for row in rows) == 4 and len(rows) == 9
+    assert read(tmp_path / "scores" / "scene_0.png").visible_pixels.shape == (3 * 96, 480, 3)
     (tmp_path / "run" / "approximator.safetensors").unlink()
     with pytest.raises(UsageError, match="approximator"):
         approximate(replace(config, start=str(tmp_path / "run"), out=tmp_path / "third"))
