@@ -30,7 +30,7 @@ from rlenhance.ocr.cache import Prepared
 from rlenhance.ocr.consensus import best_reading
 from rlenhance.ocr.engines import ENGINES, Engine, engine_of
 from rlenhance.ocr.filters import CHAINS, grey_of
-from rlenhance.ocr.planner import ORDER, ReadPlanner, RulePlanner, TrainedPlanner
+from rlenhance.ocr.planner import ORDER, RulePlanner, TrainedPlanner
 from rlenhance.ocr.readings import Reading, character_accuracy
 
 _MOST = 6  # reads, as of `rlenhance read`
@@ -87,7 +87,12 @@ class _Readings:
 _Way = Callable[[_Readings], Sequence[int]]
 
 
-def _planned(planner: ReadPlanner) -> _Way:
+def _fixed(*places: int) -> _Way:
+    """These for every scene."""
+    return lambda scene: places
+
+
+def _planned(planner: RulePlanner | TrainedPlanner) -> _Way:
     """As `rlenhance.pipelines.read.PhotoReader` reads."""
     def read(scene: _Readings) -> Sequence[int]:
         readings = dict[int, Reading]()
@@ -103,18 +108,17 @@ def _planned(planner: ReadPlanner) -> _Way:
 
 def ways(config: ApproximatedScoresConfig) -> Iterator[tuple[str, _Way]]:
     """The rows of the table."""
-    yield "nothing", lambda scene: [0]
-    yield _AGAINST, lambda scene: ORDER[:1]
-    yield "two fixed chains, consensus", lambda scene: ORDER[:2]
+    yield "nothing", _fixed(0)
+    yield _AGAINST, _fixed(ORDER[0])
+    yield "two fixed chains, consensus", _fixed(*ORDER[:2])
     yield "rule of `rlenhance read`", _planned(RulePlanner())
     for price in config.prices:
         yield f"shipped policy, price {price:g}", _planned(TrainedPlanner(price=price))
     for number, run in enumerate(config.runs, len(CHAINS)):
-        own = (number,)
-        yield f"network ({run.name})", lambda scene, own=own: own
-        yield f"best fixed chain and network ({run.name})", lambda scene, own=own: (*ORDER[:1], *own)
-        yield f"rule, the network first ({run.name})", _planned(RulePlanner((*own, *ORDER)))
-        yield f"rule, the network second ({run.name})", _planned(RulePlanner((*ORDER[:1], *own, *ORDER[1:])))
+        yield f"network ({run.name})", _fixed(number)
+        yield f"best fixed chain and network ({run.name})", _fixed(ORDER[0], number)
+        yield f"rule, the network first ({run.name})", _planned(RulePlanner((number, *ORDER)))
+        yield f"rule, the network second ({run.name})", _planned(RulePlanner((ORDER[0], number, *ORDER[1:])))
 
 
 def scores(config: ApproximatedScoresConfig) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:

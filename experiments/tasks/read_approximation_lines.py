@@ -132,9 +132,9 @@ class CleanLines:
         sized = scale * (1 + rng.uniform(-self.crooked, self.crooked))
         matrix = np.array([[sized * stretch, rng.uniform(-0.06, 0.06), margin + moved[0] - sized * stretch * _SIZE],
                            [rng.uniform(-0.004, 0.004), sized, margin + moved[1] - sized * _SIZE]])
-        ink = np.asarray(canvas, np.float32) / 255
+        ink: np.ndarray = np.asarray(canvas, np.float32) / 255
         ink = cv2.GaussianBlur(ink, (0, 0), 0.4 / sized)
-        line = cv2.warpAffine(ink, matrix, (width, HEIGHT), flags=cv2.INTER_LINEAR)
+        line: np.ndarray = cv2.warpAffine(ink, matrix, (width, HEIGHT), flags=cv2.INTER_LINEAR)
         if rng.random() < 0.5:
             line = cv2.GaussianBlur(line, (0, 0), rng.uniform(0.3, 1.1))
         line = (line * rng.uniform(0.7, 2.0)).clip(0, 1)
