@@ -5,6 +5,7 @@ import csv
 import importlib.util
 import inspect
 import io
+import itertools
 import json
 import os
 import pkgutil
@@ -16,6 +17,7 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -23,8 +25,9 @@ from agents import A3CConfig, SACConfig
 from experiments.tasks.lowlight import LearnerConfigs
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from experiments.tasks.lowlight_policy import PolicyConfig
+from rlenhance.data.datasets import sample_path
 from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.io import write
+from rlenhance.io import read, write
 from rlenhance.metrics.style import MEASURES
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from rlenhance.pipelines.presets import shipped_presets
@@ -184,13 +187,19 @@ def workplace(tmp_path_factory):
     if importlib.util.find_spec("av"):
         make_clip(folder / "clip.mp4")
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
-    for name in ("night", "old"):
+    for name in ("night", "old", "lamp"):
         write(dark, folder / f"{name}.jpg")
+    receipt = np.full((100, 420, 3), 255, np.uint8)
+    cv2.putText(receipt, "Total 12.50", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 4)
+    write(receipt, folder / "receipt.jpg")
     write(np.where(np.arange(64)[None, :, None] < 32, 255, 0).astype(np.uint8).repeat(48, 0).repeat(3, 2),
           folder / "mask.png")
-    for name in "abcd":
-        write(dark // 2 + ord(name) % 7, folder / "photos" / f"{name}.jpg")
-        write(dark * 2, folder / "edits" / f"{name}.jpg")
+    for number, name in enumerate("abcd"):
+        photo = read(sample_path(("coffee", "astronaut", "chelsea")[number % 3]))[40 * number :][:160, :200]
+        write(photo // 2, folder / "photos" / f"{name}.jpg")
+        write(photo, folder / "edits" / f"{name}.jpg")
+        for split in ("celeba_train", "celeba_test"):
+            write(photo[:, ::-1] if split == "celeba_test" else photo, folder / split / f"{name}.jpg")
     write(dark.astype(np.uint16) * 257, folder / "night16.tif")
     (folder / "night.dng").write_bytes(corpus.dng())
     write(dark, folder / "phone.heic")
@@ -201,12 +210,15 @@ def workplace(tmp_path_factory):
     return folder
 
 
+_AGAIN = itertools.count()  # runs of pages that give theirs one name
+
+
 def shortened(line):
     """The same command with the least budget."""
     line = re.sub(r"--minutes \S+", "--minutes 0", line)  # a budget of updates instead
     if "lol_train" in line and "--resume" not in line:
         line = re.sub(r"--updates \S+", "", line) + " --updates 1 --batch-size 2 --no-progress --device cpu"
-        line = re.sub(r"--name (first|tuned)", r"--name \1-again", line)
+        line = re.sub(r"--name (first|tuned)", rf"--name \1-{next(_AGAIN)}", line)
     if "lol_train" in line and "--resume" in line:
         line = re.sub(r"--updates \S+", "--updates 2", line) + " --no-progress --device cpu"
     if "denoiser_train" in line:
@@ -215,8 +227,12 @@ def shortened(line):
         line = re.sub(r"--(epochs|checkpoint-epochs) \S+", "", line) + \
             " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
         line += " --size 8" if "--scale" in line else ""
+    if line.startswith("rlenhance taste") and "--simulate" not in line:
+        line += " --simulate"
+    if "taste_simulation" in line:
+        line += " --count 1 --strategies random"
     if "rse_train" in line:
-        line = re.sub(r"--rl_minutes \S+", "", line) + (
+        line = re.sub(r"--(rl_minutes|warm_start) \S+", "", line) + (
             " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codebook_size 32 --clusters 2"
             " --axes 2 --crop 32 --crops_per_image 1 --batch_size 2 --rl_batch_size 2 --val_images 1 --test_images 2"
             " --codebook_images 2 --val_size 48 --test_size 48 --horizon 2 --no-progress --device cpu")
@@ -242,7 +258,7 @@ def test_commands_run(workplace, page, number, text):
     if "clip.mp4" in text and not importlib.util.find_spec("av"):
         pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
     for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*"),
-                   *workplace.glob("*_completed*"), *workplace.glob("*_upscaled*")):
+                   *workplace.glob("*_completed*"), *workplace.glob("*_upscaled*"), *workplace.glob("*_restored*")):
         result.unlink()
     for line in text.strip().splitlines():
         done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,
