@@ -10,7 +10,7 @@ RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/engine/ren
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
 
-test: $(VENV)/.dev            ## the test suite (under five minutes)
+test: $(VENV)/.dev            ## the test suite (about ten minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: $(VENV)/.dev        ## the test suite with what is slow

@@ -187,15 +187,16 @@ def workplace(tmp_path_factory):
     if importlib.util.find_spec("av"):
         make_clip(folder / "clip.mp4")
     dark = np.random.default_rng(0).integers(0, 60, (48, 64, 3), dtype=np.uint8)
-    for name in ("night", "old", "lamp"):
+    for name in ("night", "old", "lamp", "evening"):
         write(dark, folder / f"{name}.jpg")
     receipt = np.full((100, 420, 3), 255, np.uint8)
     cv2.putText(receipt, "Total 12.50", (20, 70), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 4)
     write(receipt, folder / "receipt.jpg")
     write(np.where(np.arange(64)[None, :, None] < 32, 255, 0).astype(np.uint8).repeat(48, 0).repeat(3, 2),
           folder / "mask.png")
-    for number, name in enumerate("abcd"):
-        photo = read(sample_path(("coffee", "astronaut", "chelsea")[number % 3]))[40 * number :][:160, :200]
+    for number, name in enumerate("abcdef"):
+        whole = read(sample_path(("coffee", "astronaut", "chelsea")[number % 3])).pixels
+        photo = whole[:256, :256] if number < 3 else whole[-256:, -256:]
         write(photo // 2, folder / "photos" / f"{name}.jpg")
         write(photo, folder / "edits" / f"{name}.jpg")
         for split in ("celeba_train", "celeba_test"):
