@@ -163,7 +163,7 @@ class _Planner:
             after = waiting[0]
             other = [name for name in after.inputs if name != result]
             if after.kind == "Add" and added is None and len(other) == 1 and kind != "down" \
-                    and self.channels.get(other[0]) == count:
+                    and self.channels.get(other[0]) == count and (other[0] not in self.inputs or not count % PANEL):
                 added = other[0]
             elif after.kind == "Relu" and kind == "cells":
                 rectified = True

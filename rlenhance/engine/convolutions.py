@@ -129,8 +129,10 @@ class Convolutions:
         source, (height, width) = run.layers[step.source], run.sizes[step.source]
         size = {"down": (height // 2, width // 2), "up": (2 * height, 2 * width)}.get(step.kind, (height, width))
         added = run.layers[step.added] if step.added else None
-        if step.added:  # the sum may stand where it stood
-            run.release(step.added)
+        if step.added and added is not None:
+            if run.sizes[step.added] != size or added.shape[2] != len(step.bias):
+                raise ValueError(f"a sum of pictures of {run.sizes[step.added]} and {size} pixels")
+            run.release(step.added)  # the sum may stand where it stood
         result = run.room(step.result, size, len(step.bias))
         panels = self.panels[step.result]
         about = _Layer(source.ctypes.data, panels.ctypes.data, step.bias.ctypes.data,

@@ -102,6 +102,30 @@ def test_what_acts_on_every_pixel_alone_equals_torch(groups):
         assert np.abs(found - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("count", [3, 16])
+def test_the_input_may_be_added(count):
+    """Its channels need not fill panels."""
+    nodes = [convolution("cells", "in", "seen", bias=False), Node("Add", ("in", "seen"), "sum", {}),
+             convolution("cells", "sum", "out", bias=False)]
+    weights = {f"{name}.weight": numbers(count, count, 3, 3, seed=seed) for seed, name in enumerate(("seen", "out"))}
+    picture = numbers(1, count, 9, 14)
+    now = torch.from_numpy(picture)
+    for kernel, share in zip(weights.values(), (1, 0), strict=True):
+        now = share * now + F.conv2d(now, torch.from_numpy(kernel), padding=1)
+    found = run(nodes, weights, {"in": picture})
+    assert np.abs(found - now.numpy()).max() < 1e-4 * float(now.abs().max())
+
+
+def test_pictures_of_two_sizes_are_not_added():
+    """A foreign graph could read beside a layer otherwise."""
+    nodes = [convolution("cells", "in", "seen", bias=False), convolution("down", "seen", "half", bias=False),
+             convolution("cells", "half", "more", bias=False), Node("Add", ("more", "seen"), "out", {})]
+    weights = {"seen.weight": numbers(16, 16, 3, 3), "half.weight": numbers(16, 16, 2, 2),
+               "more.weight": numbers(16, 16, 3, 3)}
+    with pytest.raises(ValueError, match="a sum of pictures of"):
+        run(nodes, weights, {"in": numbers(1, 16, 12, 12)})
+
+
 def test_threads_and_bands_do_not_show():
     """The same bits; a picture of several bands."""
     nodes, weights = gated()
