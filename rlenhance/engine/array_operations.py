@@ -1,6 +1,6 @@
 """Operations of ONNX on NumPy arrays: those that stand beside the convolutions of an exported graph.
 
-`evaluate` computes one of them on arrays of any shape; `pointwise` the functions that act on every number alone.
+`evaluate` computes one of them on arrays of any shape; `POINTWISE` has those that act on every number alone.
 """
 
 from __future__ import annotations
@@ -54,11 +54,8 @@ def evaluate(node: Node, arrays: Sequence[np.ndarray]) -> np.ndarray:
         raise ValueError(f"it has {node.kind}")
     try:
         if node.kind in ("Concat", "Gather"):  # what may be larger than what it takes
-            _check_size(
-                sum(array.size for array in arrays)
-                if node.kind == "Concat"
-                else arrays[0].size * max(1, arrays[1].size)
-            )
+            _check_size(sum(array.size for array in arrays) if node.kind == "Concat" else
+                        arrays[0].size * max(1, arrays[1].size))
         return np.asarray(_OPERATIONS[node.kind](node.attributes, *arrays))
     except (IndexError, TypeError, KeyError, np.exceptions.AxisError) as error:
         raise ValueError(f"{node.kind} does not fit its arrays") from error

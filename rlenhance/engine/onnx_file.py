@@ -59,6 +59,10 @@ def damaged(path: Path, error: Exception) -> UsageError:
                       f"anew with rlenhance export")
 
 
+def _no_export(path: Path) -> UsageError:
+    return UsageError(f"{path}: damaged, or not an export of rlenhance; write it anew with rlenhance export")
+
+
 def read_export(path: Path) -> bytes:
     """The bytes of an export.
 
@@ -88,8 +92,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         facts = parse_json(text, path)
         complete = isinstance(facts, dict) and "format" in facts
     except (StopIteration, IndexError, ValueError) as error:
-        raise UsageError(f"{path}: damaged, or not an export of rlenhance; write it anew with rlenhance "
-                         f"export") from error
+        raise _no_export(path) from error
     if not complete or facts["format"] != FORMAT:
         raise StaleExport(f"{path}: of another version of rlenhance; write it anew with rlenhance export")
     return dict(facts)
@@ -105,8 +108,7 @@ def check_graph(path: Path) -> None:
     try:
         problem = next(_foreign_parts(read_export(path)), None)
     except (IndexError, ValueError) as error:
-        raise UsageError(f"{path}: damaged, or not an export of rlenhance; write it anew with rlenhance "
-                         f"export") from error
+        raise _no_export(path) from error
     if problem is not None:
         raise UsageError(f"{path}: {problem}, which no export of rlenhance has; write it anew with rlenhance export")
 
@@ -177,8 +179,7 @@ def read_nodes(path: Path) -> list[Node]:
         graphs = [value for field, value in _fields(read_export(path)) if field == _GRAPH]
         return [_node(list(_fields(value))) for graph in graphs for field, value in _fields(graph) if field == _NODE]
     except (IndexError, ValueError, TypeError, UnicodeDecodeError, StopIteration, struct.error) as error:
-        raise UsageError(f"{path}: damaged, or not an export of rlenhance; write it anew with rlenhance "
-                         f"export") from error
+        raise _no_export(path) from error
 
 
 def _node(found: list[tuple[int, Any]]) -> Node:
