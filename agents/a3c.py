@@ -29,9 +29,9 @@ from agents.rollout import (
 )
 from envs import PixelEnv
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
-from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import Reward
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import PixelPolicy
+from rlenhance.learning.rewards import Reward
 
 _MAX_LOG_RATIO = 20.0  # the log-ratio is clamped here: its exponential would overflow
 

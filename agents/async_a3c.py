@@ -19,11 +19,11 @@ from agents.base import NonFiniteError
 from agents.shared_adam import SharedAdam, SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import loaded_plugins, restore_plugins
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import create_network
-from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import Reward, RewardWeights, load_terms
-from rlenhance.rewards.custom import registered_sources
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import create_network
+from rlenhance.learning.models.policy import PixelPolicy
+from rlenhance.learning.rewards import Reward, RewardWeights, load_terms
+from rlenhance.learning.rewards.custom import registered_sources
 
 _GRACE = 60  # seconds that a worker goes on after SIGTERM
 

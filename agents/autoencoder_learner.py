@@ -14,9 +14,9 @@ from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
 from agents.self_training import SelfTrainingBuffer
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
-from rlenhance.models import PatchDenoiser
-from rlenhance.nn.latent import PatchAutoencoder, measured_noise
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import PatchDenoiser
+from rlenhance.learning.nn.latent import PatchAutoencoder, measured_noise
 
 _TEMPERATURE, _COMPARED = 0.1, 128  # of the contrastive loss, and how many patches it compares
 
@@ -51,8 +51,8 @@ class AutoencoderLearner(Learner):
     """Regress clean images from noisy ones, through the merged patches; and the terms that shape the codes.
 
     A batch has noisy images and clean targets. The strength of the noise is measured in the noisy image
-    (`rlenhance.ops.image_statistics.noise_deviation`), in training and in use. The network's outputs re-enter its
-    batches, so that it learns to improve them.
+    (`rlenhance.learning.ops.image_statistics.noise_deviation`), in training and in use. The network's outputs re-enter
+    its batches, so that it learns to improve them.
 
     Attributes:
         network: the moving average of the weights, which is validated and saved.

@@ -16,13 +16,13 @@ from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_wei
 from envs import PixelEnv
 from envs.transition import Episode, unweighted_gains
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.core.image import NUM_D4, d4_transform
 from rlenhance.core.registry import Registry
-from rlenhance.data import Batch
-from rlenhance.models import Policy, build_model
-from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import Reward, RewardWeights
-from rlenhance.rewards.custom import nondifferentiable
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import Policy, build_model
+from rlenhance.learning.models.policy import PixelPolicy
+from rlenhance.learning.ops.image import NUM_D4, d4_transform
+from rlenhance.learning.rewards import Reward, RewardWeights
+from rlenhance.learning.rewards.custom import nondifferentiable
 
 #: Learners by name.
 LEARNERS: Registry[Any] = Registry("learner")

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rlenhance.actions import Action
-from rlenhance.models.policy import Observation, PixelPolicy, backbone_input, global_head, resample_to_agents
-from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.learning.actions import Action
+from rlenhance.learning.models.policy import Observation, PixelPolicy, backbone_input, global_head, resample_to_agents
+from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 
 
 class Critic(nn.Module):

@@ -11,9 +11,9 @@ from torch import Tensor
 from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, to_scalars
 from agents.optim import raise_if_any_nonfinite
 from agents.rollout import magnitude_metrics
-from rlenhance.data import Batch
-from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import Reward
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import PixelPolicy
+from rlenhance.learning.rewards import Reward
 
 
 @dataclass(frozen=True)

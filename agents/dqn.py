@@ -14,9 +14,9 @@ from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig, raise_if_any_nonfinite
 from envs import ToolchainEnv
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
-from rlenhance.models import ToolchainPolicy
-from rlenhance.models.policy import Observation
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import ToolchainPolicy
+from rlenhance.learning.models.policy import Observation
 
 
 @dataclass(frozen=True)

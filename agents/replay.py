@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
+from rlenhance.learning.actions import Action
+from rlenhance.learning.data import Batch
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from torch import Tensor
 from agents.optim import raise_if_any_nonfinite
 from envs import PixelEnv
 from envs.transition import Episode, State, admit, advance, observe, score
-from rlenhance.actions import Action, ActionSet
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models.policy import Observation
-from rlenhance.nn.distributions import JointDistribution
-from rlenhance.rewards import TERMS, Reward, resize_map
+from rlenhance.learning.actions import Action, ActionSet
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import Observation
+from rlenhance.learning.nn.distributions import JointDistribution
+from rlenhance.learning.rewards import TERMS, Reward, resize_map
 
 
 @dataclass

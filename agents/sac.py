@@ -27,12 +27,12 @@ from agents.rollout import (
     scope_rewards,
 )
 from envs.transition import start
-from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
-from rlenhance.models.policy import Observation, PixelPolicy
-from rlenhance.nn.distributions import JointDistribution
-from rlenhance.rewards import Reward
+from rlenhance.learning.actions import Action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import Observation, PixelPolicy
+from rlenhance.learning.nn.distributions import JointDistribution
+from rlenhance.learning.rewards import Reward
 
 _HALVINGS = 12  # of an update that has left the trust region, before it is taken back
 

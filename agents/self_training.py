@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.replay import RingBuffer, quantize
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
+from rlenhance.learning.data import Batch
 
 
 class SelfTrainingBuffer(RingBuffer):

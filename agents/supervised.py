@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from agents.base import LEARNERS, Learner, to_scalars
 from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import SSIM_PADDINGS, psnr, ssim_map
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import SSIM_PADDINGS, psnr, ssim_map
 
 _TERMS, _SQUARED = ("l1", "mse", "ssim", "psnr", "charbonnier", "mse_over_noise"), ("mse", "mse_over_noise")
 _LEAST = 1 / 255  # noise below this does not weigh more

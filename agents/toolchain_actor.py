@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from agents.a3c import A3C, A3CConfig
 from envs import ToolchainEnv
-from rlenhance.models import ToolchainPolicy
-from rlenhance.models.policy import Observation
-from rlenhance.nn.distributions import JointDistribution, PixelCategorical
+from rlenhance.learning.models import ToolchainPolicy
+from rlenhance.learning.models.policy import Observation
+from rlenhance.learning.nn.distributions import JointDistribution, PixelCategorical
 
 
 class ToolchainActor(nn.Module):

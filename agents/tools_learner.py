@@ -13,8 +13,8 @@ from torch import Tensor
 from agents.base import Learner, to_scalars
 from agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
-from rlenhance.data import Batch
-from rlenhance.models import SmallTools
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import SmallTools
 
 _FLOOR = 1e-4  # mean squared error below which a crop does not weigh more
 

@@ -11,9 +11,9 @@ import torch
 from agents import A3C, A3CConfig
 from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, ImageCache, Sampler, sample_photographs
-from rlenhance.nn.backbones import BACKBONES
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch, ImageCache, Sampler, sample_photographs
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 #: The curve of the classic pixel-wise form (docs/reference/training.md): 27 levels for each of three coupled channels.
 CLASSIC = {"curve": "categorical", "channels": "coupled", "lead": 2, "momentum": 0.2}

@@ -13,9 +13,9 @@ from gymnasium.vector import AutoresetMode
 from benchmarks.speed import run_batched
 from benchmarks.table import Table, interleaved
 from envs import DenoiseEnv
-from rlenhance.actions import PIXELRL_TOOLS
-from rlenhance.actions.filters import IDENTITY
-from rlenhance.data import Batch
+from rlenhance.learning.actions import PIXELRL_TOOLS
+from rlenhance.learning.actions.filters import IDENTITY
+from rlenhance.learning.data import Batch
 
 #: What the loop calls for each tool, on one plane of float32.
 _CALLS = {

@@ -24,14 +24,14 @@ from experiments.core.published_weights import IMPORTERS
 from experiments.scripts.local_targets import fuse, pseudo_fusion
 from experiments.tasks.lowlight_baselines import clahe, stop_at_mean
 from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import Example, ImageCache, load_split, open_dataset
-from rlenhance.data.examples import evenly_spread
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import list_photos, write
 from rlenhance.io.contact_sheet import Cell, make_sheet
-from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, ssim
-from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
+from rlenhance.learning.data import Example, ImageCache, load_split, open_dataset
+from rlenhance.learning.data.examples import evenly_spread
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr, ssim
+from rlenhance.learning.ops.image import to_array, to_tensor
+from rlenhance.ops.visible_faults import banding, newly_burnt, visible_noise
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import AUTO, EnhanceSettings, from_json, parse_value, settings_of
 

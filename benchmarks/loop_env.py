@@ -8,10 +8,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from rlenhance.actions.curve import CurveActions
 from rlenhance.core.errors import UsageError
-from rlenhance.rewards import RewardWeights
-from rlenhance.rewards.terms import CELLS, REGIONS
+from rlenhance.learning.actions.curve import CurveActions
+from rlenhance.learning.rewards import RewardWeights
+from rlenhance.learning.rewards.terms import CELLS, REGIONS
 
 _STATE_TERMS = ("exposure", "local_exposure", "clipping", "contrast")
 _ACTION_TERMS = ("smoothness", "effort", "steadiness")

@@ -14,10 +14,10 @@ from torch import Tensor
 from agents import A3C
 from agents.rollout import action_penalties, concat_steps
 from benchmarks.loop_env import LoopEnv, area_means, enlarged
-from rlenhance.data import Batch
-from rlenhance.models.policy import make_observation
-from rlenhance.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
-from rlenhance.rewards import TERMS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import make_observation
+from rlenhance.learning.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
+from rlenhance.learning.rewards import TERMS
 
 _EDGE = np.float32(1 - 1e-6)
 

@@ -20,10 +20,10 @@ from rlenhance.core.errors import UsageError
 from rlenhance.engine.graph import BACKENDS, available_backends
 from rlenhance.engine.networks import load
 from rlenhance.hub import shipped
-from rlenhance.hub.checkpoint import find_checkpoint
 from rlenhance.hub.info import read_config, read_info
-from rlenhance.hub.torch_network import TorchNetwork
 from rlenhance.hub.weight_files import read_weights
+from rlenhance.learning.hub.checkpoint import find_checkpoint
+from rlenhance.learning.hub.torch_network import TorchNetwork
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer

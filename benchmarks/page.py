@@ -26,9 +26,9 @@ import cv2
 import numpy as np
 import torch
 
-from rlenhance.data import ImageCache
 from rlenhance.io import write
 from rlenhance.io.samples import sample_path
+from rlenhance.learning.data import ImageCache
 
 SIZES = {"1 megapixel": (1200, 800), "12 megapixels": (4240, 2832), "24 megapixels": (6000, 4000)}
 

@@ -16,11 +16,11 @@ import torch
 
 from benchmarks.scaling import peak
 from benchmarks.table import Table, interleaved
-from rlenhance.actions import apply_action
-from rlenhance.core.image import resized_tensor, to_array, to_tensor
 from rlenhance.engine import lookup
 from rlenhance.engine import render as sweep
-from rlenhance.models import GreedyEpisode, PixelPolicy
+from rlenhance.learning.actions import apply_action
+from rlenhance.learning.models import GreedyEpisode, PixelPolicy
+from rlenhance.learning.ops.image import resized_tensor, to_array, to_tensor
 from rlenhance.pipelines.color_table import ColorTable
 from rlenhance.pipelines.denoise import Denoiser
 

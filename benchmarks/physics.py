@@ -17,9 +17,9 @@ from benchmarks.cases import WITHOUT_PREFERENCES
 from benchmarks.loop_env import LoopEnv
 from benchmarks.table import Table
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
+from rlenhance.learning.data import Batch
+from rlenhance.learning.rewards import RewardWeights
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import RewardWeights
 
 _ID = "rlenhance/LowLight-v0"
 

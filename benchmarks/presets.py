@@ -17,13 +17,13 @@ from benchmarks.looks import load_examples
 from benchmarks.table import Table
 from experiments.core.bootstrap import bootstrap_interval
 from experiments.core.markdown import markdown_table
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import ImageCache, load_split
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
-from rlenhance.metrics.color_difference import TOLD_APART, thumbnail_difference
-from rlenhance.metrics.full_reference import mean_level, relative_color, relative_contrast
-from rlenhance.metrics.visible_faults import newly_burnt, visible_noise
+from rlenhance.learning.data import ImageCache, load_split
+from rlenhance.learning.metrics.full_reference import mean_level, relative_color, relative_contrast
+from rlenhance.learning.ops.image import to_array, to_tensor
+from rlenhance.ops.color_difference import TOLD_APART, thumbnail_difference
+from rlenhance.ops.visible_faults import newly_burnt, visible_noise
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import Preset, shipped_presets
 

@@ -16,7 +16,7 @@ from benchmarks.loop_env import LoopEnv
 from benchmarks.loop_learner import LoopA3C
 from benchmarks.table import Table, interleaved
 from envs import PixelEnv
-from rlenhance.data import Batch
+from rlenhance.learning.data import Batch
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 

@@ -24,8 +24,8 @@ import numpy as np
 
 from benchmarks.table import Table
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache
-from rlenhance.data.datasets import sample_path
+from rlenhance.learning.data import ImageCache
+from rlenhance.learning.data.datasets import sample_path
 
 ROOT = Path(__file__).parents[1]
 #: Name -> width and height.

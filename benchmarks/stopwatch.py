@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents import A3C
-from rlenhance.nn.distributions import JointDistribution
+from rlenhance.learning.nn.distributions import JointDistribution
 
 NETWORK = ("network, forward", "network, backward")
 _FORWARD, _BACKWARD = NETWORK

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from rlenhance import Enhancer
-from rlenhance.data import ImageCache
 from rlenhance.io.samples import sample_path
+from rlenhance.learning.data import ImageCache
 from rlenhance.pipelines.temporal_smoothing import AHEAD, TemporalSmoother
 
 _RATE, _FRAMES, _SIZE, _NOISE = 25, 60, (160, 112), 5.0

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet
 from rlenhance.core.errors import UsageError
+from rlenhance.learning.actions import Action, ActionSet
 
 _WAY_OUT = "check the agent's output before the step"
 _IN_MEMORY = ("cpu",)  # devices whose numbers are read at once

@@ -13,13 +13,13 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from envs.pixel_env import PixelEnv, check_numbers
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
-from rlenhance.hub.checkpoint import load_model
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
+from rlenhance.learning.hub.checkpoint import load_model
+from rlenhance.learning.ops.masked_tensors import on_tensors
+from rlenhance.learning.rewards import Reward, RewardWeights
 from rlenhance.ops.inpaint import find_method
-from rlenhance.ops.masked_tensors import on_tensors
-from rlenhance.rewards import Reward, RewardWeights
 
 #: The decrease of the absolute difference at a pixel, and of 1 - SSIM about it.
 COMPLETION_REWARD = {"l1": 1.0, "ssim": 0.2}
@@ -84,9 +84,9 @@ class CompletionEnv(PixelEnv):
 
     `MultiDiscrete` (1, H, W): every pixel names a tool, by its place in `CompletionActions(strides).tools`: 0 keeps; 1
     to 32 copy the pixel 8, 4, 2 or 1 away in eight directions; then diffuse, median, isophote, mirror, start, darker,
-    brighter, detail (see `rlenhance.actions.CompletionActions`). Outside the hole nothing changes with any tool; a
-    copy from outside the image keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small change of
-    each channel.
+    brighter, detail (see `rlenhance.learning.actions.CompletionActions`). Outside the hole nothing changes with any
+    tool; a copy from outside the image keeps the pixel. With `actions="touch_up"`: `Box(-1, 1, (3, H, W))`, a small
+    change of each channel.
 
     ## Observation Space
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from envs.image_env import ImageEnv
 from envs.pixel_env import PixelEnv, check_numbers
 from envs.transition import State
-from rlenhance.actions import ACTION_SETS, Action, ActionSet, CurveActions, apply_action
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models.policy import Observation
-from rlenhance.nn.preferences import Preferences
+from rlenhance.learning.actions import ACTION_SETS, Action, ActionSet, CurveActions, apply_action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import Observation
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.rewards import Reward, RewardWeights, Transition
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import Reward, RewardWeights, Transition
 
 #: Reward terms whose cost is zero at the target and nowhere below zero: the episode that meets the target is the best.
 EXACT_TERMS = ("l1", "squared_error", "ssim")

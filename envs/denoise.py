@@ -9,10 +9,10 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from envs.pixel_env import PixelEnv, check_numbers
-from rlenhance.actions import ACTION_SETS, PIXELRL_TOOLS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS, PIXELRL_TOOLS
+from rlenhance.learning.data import ImageCache, Sampler, open_noisy, validate_splits
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 #: The reward of PixelRL: how much the squared error of a pixel falls, on the scale of 255.
 DENOISING_REWARD = {"squared_error": 255.0}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
+from rlenhance.learning.data import Batch
 
 
 class ImageEnv(gymnasium.Env):

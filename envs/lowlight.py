@@ -10,12 +10,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from envs.pixel_env import PixelEnv, check_numbers
-from rlenhance.actions import ACTION_SETS, ActionSet
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, Sampler, open_dataset, sample_photographs, validate_splits
-from rlenhance.nn.preferences import Preferences
+from rlenhance.learning.actions import ACTION_SETS, ActionSet
+from rlenhance.learning.data import ImageCache, Sampler, open_dataset, sample_photographs, validate_splits
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.rewards import Reward, RewardWeights
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import Reward, RewardWeights
 
 
 class LowLightEnv(PixelEnv):
@@ -27,7 +27,7 @@ class LowLightEnv(PixelEnv):
     cell of h x w, C = 1 head ("luminance"). -1 means the curve's A = -0.3 (darken), +1 means A = 1.0 (brighten most);
     c' = c + A c (1 - c). With one scope of agents the space is that scope's `Box` alone; with
     `curve={"kind": "categorical"}` the boxes become `MultiDiscrete` of 27 values. With `actions={"name": "tone"}`
-    C = 4 handles: brightness, contrast, highlights, saturation (see `rlenhance.actions.ToneActions`).
+    C = 4 handles: brightness, contrast, highlights, saturation (see `rlenhance.learning.actions.ToneActions`).
 
     ## Observation Space
 

@@ -18,7 +18,7 @@ from envs import ENV_IDS
 from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
-from rlenhance.data import Batch
+from rlenhance.learning.data import Batch
 
 try:
     import pettingzoo

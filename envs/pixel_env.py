@@ -16,14 +16,14 @@ from torch import Tensor
 
 from envs.action_input import NaNCount, check_finite, to_tensors
 from envs.transition import Episode, Score, State, admit, advance, observe, start
-from rlenhance.actions import Action, ActionSet
 from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError, check_counts
-from rlenhance.core.visualize import action_colors, side_by_side
-from rlenhance.data import Batch, BatchSource
-from rlenhance.models.policy import Observation
-from rlenhance.nn.preferences import Preferences
-from rlenhance.rewards import Reward
+from rlenhance.learning.actions import Action, ActionSet
+from rlenhance.learning.data import Batch, BatchSource
+from rlenhance.learning.models.policy import Observation
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.ops.visualize import action_colors, side_by_side
+from rlenhance.learning.rewards import Reward
 
 #: Which reward terms `info` has.
 INFO_TERMS = ("active", "all")
@@ -183,7 +183,7 @@ class PixelEnv(gymnasium.vector.VectorEnv):
             raise UsageError(f"reset knows the options batch and preference; got {', '.join(sorted(unknown))}")
         batch, chosen = options.get("batch"), options.get("preference")
         if batch is not None and not isinstance(batch, Batch):
-            raise UsageError(f"the option batch is a rlenhance.data.Batch; got {type(batch).__name__}")
+            raise UsageError(f"the option batch is a rlenhance.learning.data.Batch; got {type(batch).__name__}")
         if batch is not None:
             batch.check(finite=False, margin=self.actions.range_margin, channels=self.actions.image_channels)
         elif self._source is not None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from envs.read_scenes import ReadScenes
 from envs.toolchain import ToolchainEnv
-from rlenhance.data.rendered_text import RenderedText, find_fonts
-from rlenhance.models.policy import Observation
+from rlenhance.learning.data.rendered_text import RenderedText, find_fonts
+from rlenhance.learning.models.policy import Observation
 from rlenhance.ocr.engines import Engine
 from rlenhance.ocr.filters import CHAINS, ReadChain
 from rlenhance.ocr.observation import ANSWER_NUMBERS, CHAIN_NUMBERS
@@ -63,8 +63,8 @@ class ReadEnv(ToolchainEnv):
 
     ## Starting State
 
-    A random rendered scene (`rlenhance.data.rendered_text`): a line, a paragraph, a receipt, a sign or a plate in one
-    of the system's fonts, photographed in bad light by one of 60 simulated cameras; the same for the same seed.
+    A random rendered scene (`rlenhance.learning.data.rendered_text`): a line, a paragraph, a receipt, a sign or a plate
+    in one of the system's fonts, photographed in bad light by one of 60 simulated cameras; the same for the same seed.
 
     ## Episode End
 

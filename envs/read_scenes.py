@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.data import Batch
-from rlenhance.data.rendered_text import Scene
-from rlenhance.data.sampler import shuffled
+from rlenhance.learning.data import Batch
+from rlenhance.learning.data.rendered_text import Scene
+from rlenhance.learning.data.sampler import shuffled
 from rlenhance.ocr.cache import Prepared, ReadingCache
 from rlenhance.ocr.engines import Engine, default_engine, engine_of
 from rlenhance.ocr.filters import CHAINS, ReadChain, grey_of
@@ -27,7 +27,7 @@ from rlenhance.ocr.readings import STATISTICS, agreement, character_accuracy, st
 
 
 class Scenes(Protocol):
-    """A row of scenes, as `rlenhance.data.rendered_text.RenderedText`."""
+    """A row of scenes, as `rlenhance.learning.data.rendered_text.RenderedText`."""
 
     @property
     def digest(self) -> str: ...

@@ -9,13 +9,13 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from envs.pixel_env import PixelEnv, check_numbers
-from rlenhance.actions import ACTION_SETS, ActionSet, LatentActions
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, Sampler, open_noisy, validate_splits
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.info import find_checkpoint
 from rlenhance.hub.shipped import locate
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS, ActionSet, LatentActions
+from rlenhance.learning.data import ImageCache, Sampler, open_noisy, validate_splits
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 #: How much the squared error of a patch falls: 0.2 dB at 29 dB are about 0.4.
 SELF_ENHANCE_REWARD = {"squared_error": 6500.0}
@@ -31,7 +31,7 @@ class SelfEnhanceEnv(PixelEnv):
     `Box(-1, 1, (heads, h, w))`, an agent per patch (h = ceil(H / stride)): how far each of three parts of its code goes
     toward the mean of the nearest clean codes, how far the code goes along each of the learned axes of its group, and
     two gates, -1 none, 1 all: how much is taken of the autoencoder's output for the current patch, and of its output
-    for the initial patch under another symmetry of the square (see `rlenhance.actions.LatentActions`).
+    for the initial patch under another symmetry of the square (see `rlenhance.learning.actions.LatentActions`).
 
     ## Observation Space
 

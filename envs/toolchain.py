@@ -18,14 +18,14 @@ from torch import Tensor
 from envs import transition
 from envs.pixel_env import PixelEnv, check_numbers
 from envs.transition import Score, State
-from rlenhance.actions import Action, ToolchainActions
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, BatchSource, ImageCache, Sampler, open_clean, validate_splits
-from rlenhance.data.mixed_damage import Level, MixedDamage
-from rlenhance.data.sampler import rng_of
-from rlenhance.models.policy import Observation
-from rlenhance.nn.preferences import Preferences
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import Action, ToolchainActions
+from rlenhance.learning.data import Batch, BatchSource, ImageCache, Sampler, open_clean, validate_splits
+from rlenhance.learning.data.mixed_damage import Level, MixedDamage
+from rlenhance.learning.data.sampler import rng_of
+from rlenhance.learning.models.policy import Observation
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.rewards import Reward, RewardWeights
 from rlenhance.tools import TOOLKITS, Tool, ToolCache, tool_of, toolkit
 
 #: What counts as better: pictures (N, 3, H, W) and their references, or None -> (N,), higher is better.
@@ -98,9 +98,10 @@ class ToolchainEnv(PixelEnv):
 
     ## Starting State
 
-    A random crop of a random clean picture with a random mix of blur, noise and JPEG (`rlenhance.data.MixedDamage`),
-    the same for the same seed. With no `data`, the sample photographs. `reset(options={"batch": Batch})` begins with
-    the caller's pictures, and their references where the score needs them.
+    A random crop of a random clean picture with a random mix of blur, noise and JPEG
+    (`rlenhance.learning.data.MixedDamage`), the same for the same seed. With no `data`, the sample photographs.
+    `reset(options={"batch": Batch})` begins with the caller's pictures, and their references where the score needs
+    them.
 
     ## Episode End
 
@@ -109,8 +110,8 @@ class ToolchainEnv(PixelEnv):
     ## Arguments
 
     tools: name of a kit ("opencv"), or tools, by name or as `rlenhance.tools.Tool`. horizon: the most tools in a
-    chain (3). score: "psnr", "ssim", another state term of `rlenhance.rewards`, a mapping of several with weights, or
-    a function (pictures (N, 3, H, W), references or None) -> (N,), higher is better, which may do without a
+    chain (3). score: "psnr", "ssim", another state term of `rlenhance.learning.rewards`, a mapping of several with
+    weights, or a function (pictures (N, 3, H, W), references or None) -> (N,), higher is better, which may do without a
     reference. price: what a second per megapixel costs, in units of the score (0). regions: cells along each side
     (1). budget: seconds per megapixel that a chain may cost (None: no limit). data: folder of clean pictures. damage:
     mild, moderate, severe or wide. size: side of the square pictures in pixels (63). price_range: None, or (lowest,

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.actions import Action, ActionSet, apply_and_measure, attenuate_local, validate_action
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models.policy import Observation, make_observation
-from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.patch_grid import PatchGrid
-from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, term_means
+from rlenhance.learning.actions import Action, ActionSet, apply_and_measure, attenuate_local, validate_action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models.policy import Observation, make_observation
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.ops.patch_grid import PatchGrid
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition, term_means
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def admit(episode: Episode, action: Action | Tensor) -> Action:
         action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
 
     Raises:
-        UsageError: see `rlenhance.actions.validate_action`.
+        UsageError: see `rlenhance.learning.actions.validate_action`.
     """
     image = episode.batch.image
     checked = validate_action(episode.actions, action, (image.shape[-2], image.shape[-1]))

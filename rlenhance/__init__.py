@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING, Any
 from rlenhance.core import __version__ as __version__
 
 if TYPE_CHECKING:
-    from rlenhance.actions import ACTION_SETS
     from rlenhance.core.plugins import load_plugin
-    from rlenhance.data import Batch
-    from rlenhance.hub.checkpoint import load_model
     from rlenhance.hub.shipped import list_models
     from rlenhance.io import read, write
-    from rlenhance.models import MODELS
-    from rlenhance.nn.backbones import BACKBONES
+    from rlenhance.learning.actions import ACTION_SETS
+    from rlenhance.learning.data import Batch
+    from rlenhance.learning.hub.checkpoint import load_model
+    from rlenhance.learning.models import MODELS
+    from rlenhance.learning.nn.backbones import BACKBONES
+    from rlenhance.learning.rewards import Reward, RewardWeights
+    from rlenhance.learning.rewards import action_term as register_action_term
+    from rlenhance.learning.rewards import state_term as register_reward_term
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.denoise import Denoiser
     from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.restore import PhotoRestorer
     from rlenhance.pipelines.upscale import Upscaler
-    from rlenhance.rewards import Reward, RewardWeights
-    from rlenhance.rewards import action_term as register_action_term
-    from rlenhance.rewards import state_term as register_reward_term
     from rlenhance.tools import TOOLS
 
     register_action_set = ACTION_SETS.register
@@ -40,23 +40,23 @@ if TYPE_CHECKING:
 
 # Loaded on first use: the command's help must not wait for NumPy, and most of them do without torch.
 _HOMES = {
-    "Batch": ("rlenhance.data", "Batch"),
+    "Batch": ("rlenhance.learning.data", "Batch"),
     "Completer": ("rlenhance.pipelines.complete", "Completer"),
     "Denoiser": ("rlenhance.pipelines.denoise", "Denoiser"),
     "Enhancer": ("rlenhance.pipelines.enhance", "Enhancer"),
     "PhotoRestorer": ("rlenhance.pipelines.restore", "PhotoRestorer"),
-    "Reward": ("rlenhance.rewards", "Reward"),
-    "RewardWeights": ("rlenhance.rewards", "RewardWeights"),
+    "Reward": ("rlenhance.learning.rewards", "Reward"),
+    "RewardWeights": ("rlenhance.learning.rewards", "RewardWeights"),
     "Upscaler": ("rlenhance.pipelines.upscale", "Upscaler"),
     "list_models": ("rlenhance.hub.shipped", "list_models"),
-    "load_model": ("rlenhance.hub.checkpoint", "load_model"),
+    "load_model": ("rlenhance.learning.hub.checkpoint", "load_model"),
     "load_plugin": ("rlenhance.core.plugins", "load_plugin"),
     "read": ("rlenhance.io", "read"),
-    "register_action_set": ("rlenhance.actions", "ACTION_SETS.register"),
-    "register_action_term": ("rlenhance.rewards", "action_term"),
-    "register_backbone": ("rlenhance.nn.backbones", "BACKBONES.register"),
-    "register_model": ("rlenhance.models", "MODELS.register"),
-    "register_reward_term": ("rlenhance.rewards", "state_term"),
+    "register_action_set": ("rlenhance.learning.actions", "ACTION_SETS.register"),
+    "register_action_term": ("rlenhance.learning.rewards", "action_term"),
+    "register_backbone": ("rlenhance.learning.nn.backbones", "BACKBONES.register"),
+    "register_model": ("rlenhance.learning.models", "MODELS.register"),
+    "register_reward_term": ("rlenhance.learning.rewards", "state_term"),
     "register_tool": ("rlenhance.tools", "TOOLS.register"),
     "write": ("rlenhance.io", "write"),
 }

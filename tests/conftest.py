@@ -11,10 +11,10 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-from rlenhance.data.rendered_text import bundled_fonts  # noqa: E402
 from rlenhance.hub import shipped as weights  # noqa: E402
-from rlenhance.hub.checkpoint import save_checkpoint  # noqa: E402
 from rlenhance.io import write  # noqa: E402
+from rlenhance.learning.data.rendered_text import bundled_fonts  # noqa: E402
+from rlenhance.learning.hub.checkpoint import save_checkpoint  # noqa: E402
 from tests.support.data import make_pairs  # noqa: E402
 from tests.support.networks import CHOICE, make_policy, make_tone, stir  # noqa: E402
 from tests.support.published import made_up_rellie, made_up_zero_dce  # noqa: E402

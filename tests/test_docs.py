@@ -25,13 +25,13 @@ from agents import A3CConfig, SACConfig
 from experiments.tasks.lowlight import LearnerConfigs
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from experiments.tasks.lowlight_policy import PolicyConfig
-from rlenhance.data.datasets import sample_path
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.metrics.style import MEASURES
+from rlenhance.learning.data.datasets import sample_path
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.rewards import TERMS
+from rlenhance.ops.style import MEASURES
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from rlenhance.pipelines.presets import shipped_presets
-from rlenhance.rewards import TERMS
 from tests.support import corpus
 from tests.support.clips import make_clip
 from tests.support.data import make_pairs

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import parse_json
-from rlenhance.models.warm_start import backbone_recipe
-from rlenhance.nn.backbones import BACKBONES, Backbone
+from rlenhance.learning.models.warm_start import backbone_recipe
+from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 
 #: What makes a run that policies can begin with.
 RESTORE_COMMANDS = ("python -m experiments.restore_train gated_pixelrnn --data FOLDER   "

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from agents.base import make_env
 from agents.rollout import Rollout, collect_rollout
-from rlenhance.core.image import resize
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import Policy
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import Policy
+from rlenhance.learning.ops.image import resize
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 #: Above this PSNR between a policy's outputs and the best single tone curve through them, it is taken for a constant.
 COLLAPSE_DB = 45.0

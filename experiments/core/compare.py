@@ -26,10 +26,10 @@ from experiments.core.seeds import has_seeds, row_statistics, statistics_text, w
 from experiments.core.task import Task
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import plugins_of, texts_in
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import MODEL, find_checkpoint, load_model, read_config
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import MODEL, find_checkpoint, load_model, read_config
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from rlenhance.data import Batch, ImageCache, Splits, load_split
+from rlenhance.learning.data import Batch, ImageCache, Splits, load_split
 
 
 @dataclass

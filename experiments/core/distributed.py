@@ -14,8 +14,8 @@ import torch
 
 from agents import Learner, NonFiniteError, distributed
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import flatten, restore
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import flatten, restore
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 

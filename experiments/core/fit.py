@@ -22,8 +22,8 @@ from experiments.core.distributed import run_follower, sync_initial_state
 from experiments.core.migrate import migrate_state
 from experiments.core.run import Run, going_on
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network
 
 #: Network -> validation scores, called `val/NAME`, and signs of collapse.
 Evaluator = Callable[[torch.nn.Module], dict[str, float]]

@@ -22,8 +22,8 @@ from rlenhance.core.plugins import (
     restore_plugins,
     texts_in,
 )
-from rlenhance.rewards import TERMS, load_terms
-from rlenhance.rewards.custom import registered_sources, validate_term
+from rlenhance.learning.rewards import TERMS, load_terms
+from rlenhance.learning.rewards.custom import registered_sources, validate_term
 
 _FLAG = "--plugin"
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.registry import Registry
-from rlenhance.hub.plain_arrays import checked_arrays, read_npz, read_state_dict
-from rlenhance.models import MODELS, ImageNetwork, RLRestorePolicy
+from rlenhance.learning.hub.plain_arrays import checked_arrays, read_npz, read_state_dict
+from rlenhance.learning.models import MODELS, ImageNetwork, RLRestorePolicy
 
 #: Importers by name: each takes a file and gives a network of the `MODELS` registry. A pickle of anything but tensors,
 #: a damaged file, missing or foreign arrays, other shapes and values that are not finite raise `UsageError`.

@@ -18,15 +18,15 @@ from torch import Tensor
 from experiments.core.loggers import LOGGERS, Logger
 from experiments.core.run_lock import LOCK
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array
 from rlenhance.core.json_files import read_object
 from rlenhance.core.scalars import current_name
-from rlenhance.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
 from rlenhance.hub.info import TRAINING
-from rlenhance.hub.spec import WithinWeights
 from rlenhance.hub.weight_files import weight_shapes
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint
+from rlenhance.learning.hub.spec import WithinWeights
+from rlenhance.learning.ops.image import to_array
 
 KIND = "rlenhance run"
 _PACKAGES = ("rlenhance", "torch", "numpy", "gymnasium", "lightning-fabric", "opencv-python",

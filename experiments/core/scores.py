@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from experiments.core.bootstrap import Interval, bootstrap_interval
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.data import Batch
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.data import Batch
 
 
 @dataclass(frozen=True)

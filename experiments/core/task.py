@@ -20,11 +20,11 @@ from experiments.core.run import Run
 from experiments.core.scores import Baseline, Column
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
-from rlenhance.metrics.full_reference import psnr, ssim
-from rlenhance.rewards import Reward
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.metrics.full_reference import psnr, ssim
+from rlenhance.learning.rewards import Reward
 
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D", bound=Dataset)

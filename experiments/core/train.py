@@ -34,8 +34,8 @@ from experiments.core.training_report import read_report
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.json_files import naming
 from rlenhance.core.plugins import module_name
-from rlenhance.hub.export import export_checkpoint
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.hub.export import export_checkpoint
 
 #: Settings that may be chosen anew whenever a run goes on, beside those that make it longer.
 _OF_A_CALL = ("resume", "auto_resume", "progress", "device", "devices", "plugin", "logger")

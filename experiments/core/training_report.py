@@ -10,8 +10,8 @@ from typing import Any
 
 from experiments.core.markdown import markdown_table
 from experiments.core.run import Run, read_metrics
-from rlenhance.hub.checkpoint import find_checkpoint, read_config
 from rlenhance.hub.weight_files import weight_shapes
+from rlenhance.learning.hub.checkpoint import find_checkpoint, read_config
 
 #: Gain in dB of the last third of the updates below which a run has come to a plateau.
 PLATEAU = 0.02

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.laws.law import law, require, seeded, smooth_pictures, stir
-from rlenhance.actions import ACTION_SETS, Action, PointwiseActions, apply_action, validate_action
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS, make_observation
+from rlenhance.learning.actions import ACTION_SETS, Action, PointwiseActions, apply_action, validate_action
+from rlenhance.learning.models import MODELS, make_observation
 
 _KIND = "action set"
 

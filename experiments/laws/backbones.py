@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from experiments.laws.law import law, require, seeded
-from rlenhance.nn.backbones import BACKBONES
+from rlenhance.learning.nn.backbones import BACKBONES
 
 CONTEXT = 5
 _KIND = "backbone"

@@ -12,10 +12,10 @@ import torch
 from agents import LEARNERS, NonFiniteError
 from agents.base import Learner, PolicyLearner
 from experiments.laws.law import law, require
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import flatten, restore
-from rlenhance.models import MODELS
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import flatten, restore
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 _KIND = "learner"
 #: The asked exposure.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS, ReadPolicy, build_model
+from rlenhance.learning.models import MODELS, ReadPolicy, build_model
 
 _KIND = "model"
 #: Arguments of networks that are made of parts.

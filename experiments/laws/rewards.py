@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from experiments.laws.law import law, require, seeded
-from rlenhance.actions import ACTION_SETS
-from rlenhance.ops.patch_grid import PatchGrid
-from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition
-from rlenhance.rewards.base import check_cost
-from rlenhance.rewards.custom import nondifferentiable
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.ops.patch_grid import PatchGrid
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition
+from rlenhance.learning.rewards.base import check_cost
+from rlenhance.learning.rewards.custom import nondifferentiable
 
 _KIND = "reward term"
 

@@ -23,9 +23,9 @@ from experiments.core.markdown import markdown_table
 from experiments.tasks.read_approximation import load_preprocessor
 from experiments.tasks.read_approximation_lines import Page
 from experiments.tasks.read_approximation_networks import Preprocessor
-from rlenhance.data.rendered_text import RenderedText, Scene, find_fonts
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.data.rendered_text import RenderedText, Scene, find_fonts
 from rlenhance.ocr.cache import Prepared
 from rlenhance.ocr.consensus import best_reading
 from rlenhance.ocr.engines import ENGINES, Engine, engine_of

@@ -18,11 +18,11 @@ from experiments.core.cli import run_cli
 from experiments.core.markdown import markdown_table
 from experiments.tasks.denoise_baselines import bm3d, has_bm3d
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import ImageCache, SimulatedCamera, as_jpeg, evenly_spread, open_clean, open_dataset
-from rlenhance.data.camera_jpeg import align_pair
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.data import ImageCache, SimulatedCamera, as_jpeg, evenly_spread, open_clean, open_dataset
+from rlenhance.learning.data.camera_jpeg import align_pair
+from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.seen_noise import see_noise
 

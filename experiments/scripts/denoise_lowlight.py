@@ -18,11 +18,10 @@ from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from experiments.tasks.lowlight_baselines import small_steps, steps_to_mean
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import Darken, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
 from rlenhance.io import list_photos, read
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.full_reference import (
+from rlenhance.learning.data import Darken, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
+from rlenhance.learning.metrics.full_reference import (
     detail_kept,
     gt_mean_psnr,
     newly_clipped,
@@ -31,6 +30,7 @@ from rlenhance.metrics.full_reference import (
     sharpness_ratio,
     ssim,
 )
+from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer

@@ -11,8 +11,8 @@ import tyro
 
 from experiments.core.cli import run_cli
 from rlenhance.hub import shipped
-from rlenhance.hub.export import export_checkpoint
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.hub.export import export_checkpoint
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ def main(arguments: Arguments) -> list[Path]:
     """Write the exports and the sums; returns the files.
 
     Raises:
-        UsageError: see `rlenhance.hub.export.export_checkpoint`.
+        UsageError: see `rlenhance.learning.hub.export.export_checkpoint`.
     """
     names = arguments.names or [model.name for model in shipped.list_models(folder=arguments.folder)]
     paths = [path for name in names for path in export_checkpoint(arguments.folder / name)]

@@ -15,8 +15,8 @@ import torch
 from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Example, ImageCache, SimulatedCamera, as_jpeg, open_clean, open_dataset
-from rlenhance.data.camera_jpeg import align_pair
+from rlenhance.learning.data import Example, ImageCache, SimulatedCamera, as_jpeg, open_clean, open_dataset
+from rlenhance.learning.data.camera_jpeg import align_pair
 from rlenhance.ops.camera_noise import OFFSET, SMALLEST_SIDE, block_means, noise_statistics, perceptron
 
 _KINDS = {"camera": 0.5, "even": 0.12, "clean": 0.2, "dark": 0.18}

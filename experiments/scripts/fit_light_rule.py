@@ -22,8 +22,8 @@ from experiments.core.cli import run_cli
 from experiments.scripts import light_rule as rule
 from experiments.scripts.local_study import Scenes
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
-from rlenhance.core.image import brightness, resize
-from rlenhance.metrics.full_reference import gt_mean_psnr, match_mean
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, match_mean
+from rlenhance.learning.ops.image import brightness, resize
 
 _PICTURES, _RATE = 24, 0.004  # of an update
 PARTS = {"curve": (True, False), "places": (False, True), "both": (True, True)}

@@ -21,9 +21,9 @@ from tqdm import tqdm
 from experiments.core.cli import run_cli
 from experiments.core.config import one_of
 from rlenhance.core.errors import UsageError
-from rlenhance.data.rendered_text import SIZE, RenderedText, find_fonts
 from rlenhance.io import read
 from rlenhance.io.discovery import find_photos
+from rlenhance.learning.data.rendered_text import SIZE, RenderedText, find_fonts
 from rlenhance.ocr.engines import ENGINES
 from rlenhance.ocr.readings import Reading, character_accuracy
 from rlenhance.ocr.text_gate import GATE_NUMBERS, TextGate, gate_numbers

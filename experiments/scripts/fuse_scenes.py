@@ -19,9 +19,9 @@ from experiments.scripts.light_rule import brighten
 from experiments.scripts.local_targets import fuse
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data.datasets import examples_in
 from rlenhance.io import read, write
+from rlenhance.learning.data.datasets import examples_in
+from rlenhance.learning.ops.image import to_array, to_tensor
 
 _STOPS = (1.0, 4.0)  # range of the under-exposure of `darker` frames
 _QUALITY = 92  # of their JPEG coding

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import limit_side, to_array, to_tensor
-from rlenhance.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
-from rlenhance.data.datasets import SAMPLE_ROLES
-from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.io.samples import sample_path
-from rlenhance.models import GreedyEpisode
+from rlenhance.learning.data import RELIGHT_KINDS, Darken, ImageCache, Relight, as_jpeg
+from rlenhance.learning.data.datasets import SAMPLE_ROLES
+from rlenhance.learning.hub.checkpoint import load_model
+from rlenhance.learning.models import GreedyEpisode
+from rlenhance.learning.ops.image import limit_side, to_array, to_tensor
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain import gain_cell
 

@@ -23,12 +23,12 @@ from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array
-from rlenhance.data import Example, ImageCache, load_split, open_dataset
-from rlenhance.data.examples import evenly_spread
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.style import clamp_to_ranges, measure
+from rlenhance.learning.data import Example, ImageCache, load_split, open_dataset
+from rlenhance.learning.data.examples import evenly_spread
+from rlenhance.learning.ops.image import to_array
+from rlenhance.ops.style import clamp_to_ranges, measure
 from rlenhance.pipelines.edit_pairs import make_look, tables_of, with_table
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.learn_look import (

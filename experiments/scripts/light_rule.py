@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from rlenhance.core.image import area_means, brightness
-from rlenhance.ops.guided_filter import box_mean
-from rlenhance.rewards import Transition
+from rlenhance.learning.ops.guided_filter import box_mean
+from rlenhance.learning.ops.image import area_means, brightness
+from rlenhance.learning.rewards import Transition
 
 #: Mean brightness at which the rule was fitted.
 LEVEL = 0.42

@@ -35,17 +35,17 @@ from experiments.tasks.controllability import enhance
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import score_picture
 from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
-from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import brightness, resize, to_array
-from rlenhance.core.visualize import grid
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
-from rlenhance.metrics.full_reference import gt_mean_psnr, relative_contrast
-from rlenhance.models import GreedyEpisode, PixelPolicy, Policy
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import Action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, relative_contrast
+from rlenhance.learning.models import GreedyEpisode, PixelPolicy, Policy
+from rlenhance.learning.ops.image import brightness, resize, to_array
+from rlenhance.learning.ops.visualize import grid
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 #: Weights of the rows with a pseudo-reference; `shape` compares after both pictures were brought to one mean.
 PSEUDO = ("exposure=10", "contrast=0", "local_exposure=0", "clipping=2", "smoothness=0.1", "shape=20")

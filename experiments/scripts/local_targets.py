@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from experiments.scripts.light_rule import LEVEL, brighten, rule_target
-from rlenhance.core.image import brightness, max_channel, resize, to_array, to_tensor
-from rlenhance.ops.guided_filter import box_mean, guided_filter
-from rlenhance.ops.image_statistics import noise_deviation
+from rlenhance.learning.ops.guided_filter import box_mean, guided_filter
+from rlenhance.learning.ops.image import brightness, max_channel, resize, to_array, to_tensor
+from rlenhance.learning.ops.image_statistics import noise_deviation
 
 _FRAMES = (0.2, 0.42, 0.62)  # means of the synthesised exposures of one frame
 _EPS = 0.02

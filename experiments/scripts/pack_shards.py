@@ -16,8 +16,8 @@ import tyro
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
-from rlenhance.data import Example, ImageCache, Sampler, Splits, open_dataset
 from rlenhance.io.files import atomic_path
+from rlenhance.learning.data import Example, ImageCache, Sampler, Splits, open_dataset
 
 
 @dataclass(frozen=True)

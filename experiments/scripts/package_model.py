@@ -15,12 +15,12 @@ import tyro
 from experiments.core.cli import run_cli
 from experiments.tasks.controllability import without_effect
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, load_split, sample_photographs
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
-from rlenhance.hub.export import can_export, export_checkpoint
 from rlenhance.io.files import write_atomically
-from rlenhance.models import ImageNetwork, Policy, build_model
+from rlenhance.learning.data import ImageCache, load_split, sample_photographs
+from rlenhance.learning.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
+from rlenhance.learning.hub.export import can_export, export_checkpoint
+from rlenhance.learning.models import ImageNetwork, Policy, build_model
 from rlenhance.pipelines.model_choice import COMMANDS
 
 

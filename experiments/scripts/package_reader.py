@@ -13,9 +13,9 @@ import tyro
 
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
-from rlenhance.models import ReadPolicy
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import ReadPolicy
 from rlenhance.ocr.filters import CHAINS
 from rlenhance.ocr.planner import POLICY
 

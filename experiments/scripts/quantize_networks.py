@@ -16,14 +16,14 @@ from experiments.core.cli import run_cli
 from experiments.scripts.export_shipped import write_sums
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resize_planes, to_planes
-from rlenhance.data import ImageCache, open_clean
-from rlenhance.data.examples import evenly_spread
 from rlenhance.engine.graph import adds_bytes_exactly
 from rlenhance.engine.networks import QUANTIZED, export_path, load
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_config
-from rlenhance.hub.quantize import Recorder, quantize_part
 from rlenhance.hub.weight_files import read_weights
+from rlenhance.learning.data import ImageCache, open_clean
+from rlenhance.learning.data.examples import evenly_spread
+from rlenhance.learning.hub.quantize import Recorder, quantize_part
 
 PART = "model"  # the graph that is written; of policies over latent codes the U-Net
 

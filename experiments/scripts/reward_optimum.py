@@ -27,13 +27,13 @@ from experiments.tasks.lowlight_baselines import fit_baselines
 from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.lowlight_evaluate import score_picture
 from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
-from rlenhance.actions import Action
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resize
-from rlenhance.data import Batch
-from rlenhance.models import GreedyEpisode
+from rlenhance.learning.actions import Action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import GreedyEpisode
+from rlenhance.learning.ops.image import resize
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 _RATE, _DECAY, _HEAD_START = 0.08, 0.97, 0.3  # of Adam; share of the iterations in which the picture's agents are alone
 _SHOWN = ("psnr", "ssim", "gt_mean_psnr", "sharpness", "clipped", "mean")

@@ -17,13 +17,13 @@ from experiments.core.markdown import markdown_table
 from experiments.core.published_weights import read_rl_restore
 from experiments.tasks.clean_pictures import load_clean
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_tensor
-from rlenhance.data import MixedDamage
-from rlenhance.data.mixed_damage import Level
-from rlenhance.data.sampler import rng_of
 from rlenhance.io import read
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models.published.rl_restore import PATCH
+from rlenhance.learning.data import MixedDamage
+from rlenhance.learning.data.mixed_damage import Level
+from rlenhance.learning.data.sampler import rng_of
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models.published.rl_restore import PATCH
+from rlenhance.learning.ops.image import to_tensor
 from rlenhance.tools import toolkit
 
 _Set = tuple[Tensor, Tensor, list[str]]  # damaged patches, references, and the picture of each

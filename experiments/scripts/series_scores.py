@@ -21,9 +21,9 @@ from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Example, open_dataset
 from rlenhance.io import read, write
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.data import Example, open_dataset
 from rlenhance.ops.white_balance import apply_gains, kelvin_gains
 from rlenhance.pipelines.enhance import Enhancer
 

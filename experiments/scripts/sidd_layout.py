@@ -15,8 +15,8 @@ import tyro
 from experiments.core.cli import run_cli
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Darken, Example, ImageCache, open_clean
 from rlenhance.io import write
+from rlenhance.learning.data import Darken, Example, ImageCache, open_clean
 
 _CAMERAS = ("S6", "GP", "N6", "G4", "IP")  # as SIDD names them; here they differ in the exposure alone
 _EXPOSURES = (1 / 8, 1 / 12, 1 / 16, 1 / 24, 1 / 32)

@@ -16,9 +16,9 @@ import tyro
 
 from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
-from rlenhance.data.datasets import image_files
 from rlenhance.io import read
 from rlenhance.io.files import write_atomically
+from rlenhance.learning.data.datasets import image_files
 
 _NUMBER = re.compile(r"\d+")
 _ID = re.compile(r"gt_\d{5,}")

@@ -26,7 +26,7 @@ from rlenhance.io import read
 from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.io.discovery import find_photos
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.color_difference import thumbnail_difference
+from rlenhance.ops.color_difference import thumbnail_difference
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import standardised, statistics
 from rlenhance.pipelines.options import EnhanceSettings

@@ -11,7 +11,7 @@ import torch
 
 from experiments.core.cli import run_cli
 from experiments.core.markdown import markdown_table
-from rlenhance.models.published.rl_restore import RL_RESTORE
+from rlenhance.learning.models.published.rl_restore import RL_RESTORE
 from rlenhance.tools import TOOLS, Tool, measure_cost, rl_restore_tool, tool_of
 from rlenhance.tools.base import COSTS, measured_costs
 

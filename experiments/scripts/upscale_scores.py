@@ -19,11 +19,18 @@ from experiments.core.bootstrap import bootstrap_interval
 from experiments.core.cli import run_cli
 from experiments.core.markdown import markdown_table
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import Downscale, Example, ImageCache, evenly_spread, load_super_resolution, open_super_resolution
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
-from rlenhance.metrics.full_reference import psnr, ssim
+from rlenhance.learning.data import (
+    Downscale,
+    Example,
+    ImageCache,
+    evenly_spread,
+    load_super_resolution,
+    open_super_resolution,
+)
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.metrics.full_reference import psnr, ssim
+from rlenhance.learning.ops.image import to_array, to_tensor
 
 _Enlarge = Callable[[Tensor], Tensor]
 _RULES = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}

@@ -16,11 +16,11 @@ from experiments.core.cli import run_cli
 from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import Batch, ImageCache, load_split, open_dataset
-from rlenhance.data.examples import evenly_spread
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.full_reference import gt_mean_psnr, psnr
+from rlenhance.learning.data import Batch, ImageCache, load_split, open_dataset
+from rlenhance.learning.data.examples import evenly_spread
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr
+from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.ops.white_balance import apply_gains, auto_gains, light_of_chroma
 from rlenhance.pipelines.enhance import Enhancer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.learning.data import (
     Example,
     ImageCache,
     join_splits,

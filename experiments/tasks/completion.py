@@ -27,9 +27,9 @@ from experiments.tasks.completion_network import (
     make_network,
     with_run,
 )
-from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.learning.actions.filters import choice_frequencies
+from rlenhance.learning.data import (
     Batch,
     CompletionSampler,
     ImageCache,
@@ -39,13 +39,13 @@ from rlenhance.data import (
     validate_splits,
     without_near_duplicates,
 )
-from rlenhance.data.completion import MASKS
-from rlenhance.metrics.completion import boundary_discontinuity, texture_difference
-from rlenhance.metrics.full_reference import masked_psnr, ssim
-from rlenhance.models import CompletionPolicy, CompletionRestorer
-from rlenhance.models.completion_policy import PriorModel
+from rlenhance.learning.data.completion import MASKS
+from rlenhance.learning.metrics.completion import boundary_discontinuity, texture_difference
+from rlenhance.learning.metrics.full_reference import masked_psnr, ssim
+from rlenhance.learning.models import CompletionPolicy, CompletionRestorer
+from rlenhance.learning.models.completion_policy import PriorModel
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
-from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 
 @dataclass(frozen=True)

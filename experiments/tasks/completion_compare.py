@@ -16,17 +16,22 @@ from experiments.core.config import Flat
 from experiments.core.scores import Baseline, Column, Comparison, Row
 from experiments.tasks.completion import COMPLETION, CompletionDataConfig, CompletionDataset
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
-from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
-from rlenhance.metrics.full_reference import masked_psnr, ssim
-from rlenhance.models import GreedyEpisode
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.metrics.completion import (
+    boundary_discontinuity,
+    erode_to_center,
+    masked_error,
+    texture_difference,
+)
+from rlenhance.learning.metrics.full_reference import masked_psnr, ssim
+from rlenhance.learning.models import GreedyEpisode
+from rlenhance.learning.ops.image import to_array
+from rlenhance.learning.ops.masked_tensors import on_tensors
 from rlenhance.ops.inpaint import INPAINT_METHODS
-from rlenhance.ops.masked_tensors import on_tensors
 from rlenhance.ops.patchmatch import patchmatch_fill
 from rlenhance.pipelines.complete import GUIDE_DETAIL, SHIPPED
 

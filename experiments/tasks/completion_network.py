@@ -12,9 +12,9 @@ import torch
 from experiments.core.backbones import RESTORE_COMMANDS, backbone_spec, with_backbone_of
 from experiments.core.config import ModelName, one_of
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import create_network, load_network
 from rlenhance.hub.shipped import FOLDER, locate
-from rlenhance.models import (
+from rlenhance.learning.hub.checkpoint import create_network, load_network
+from rlenhance.learning.models import (
     CompletionPolicy,
     CompletionRestorer,
     ConvLSTMCompleter,
@@ -25,8 +25,8 @@ from rlenhance.models import (
     ResidualCompleter,
     warm_start,
 )
-from rlenhance.models.completion_policy import copy_from_supervised
-from rlenhance.nn.backbones import BACKBONES
+from rlenhance.learning.models.completion_policy import copy_from_supervised
+from rlenhance.learning.nn.backbones import BACKBONES
 
 #: The word for the prior that needs no training.
 MEMBRANE = "laplace"

@@ -12,11 +12,10 @@ from torch import Tensor
 
 from experiments.core.collapse import distance_to_single_curve
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import brightness, limit_side, to_array, to_tensor
-from rlenhance.data import Batch, ImageCache
-from rlenhance.data.datasets import SAMPLE_ROLES
 from rlenhance.io.samples import sample_path
-from rlenhance.metrics.full_reference import (
+from rlenhance.learning.data import Batch, ImageCache
+from rlenhance.learning.data.datasets import SAMPLE_ROLES
+from rlenhance.learning.metrics.full_reference import (
     evenness,
     highlight_protection,
     mean_level,
@@ -24,7 +23,8 @@ from rlenhance.metrics.full_reference import (
     relative_color,
     relative_contrast,
 )
-from rlenhance.models import GreedyEpisode
+from rlenhance.learning.models import GreedyEpisode
+from rlenhance.learning.ops.image import brightness, limit_side, to_array, to_tensor
 
 #: Preference -> what must rise with it: (output, input), each (N, 3, H, W), -> (N,).
 RESPONSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -32,11 +32,11 @@ from experiments.core.fit import FitResult
 from experiments.core.presets import Preset, preset_option
 from experiments.core.task import Session, Task
 from experiments.tasks.presets import DENOISE_PRESETS
-from rlenhance.actions import Action
-from rlenhance.actions.filters import choice_frequencies
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NOISE_MARGIN, center_crop
-from rlenhance.data import (
+from rlenhance.hub.shipped import locate
+from rlenhance.learning.actions import Action
+from rlenhance.learning.actions.filters import choice_frequencies
+from rlenhance.learning.data import (
     Batch,
     Example,
     ImageCache,
@@ -49,12 +49,20 @@ from rlenhance.data import (
     parse_noise,
     validate_splits,
 )
-from rlenhance.hub.checkpoint import load_model, load_network
-from rlenhance.hub.shipped import locate
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, BaseFilterPolicy, DenoisingUNet, GreedyEpisode, Restorer, build_model, warm_start
-from rlenhance.nn.backbones import BACKBONES
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.hub.checkpoint import load_model, load_network
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import (
+    MODELS,
+    BaseFilterPolicy,
+    DenoisingUNet,
+    GreedyEpisode,
+    Restorer,
+    build_model,
+    warm_start,
+)
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.ops.image import NOISE_MARGIN, center_crop
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 #: The noise that tables report, in 255ths.
 LEVELS = (15.0, 25.0, 50.0)

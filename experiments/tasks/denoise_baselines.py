@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions import FILTERS, PIXELRL_TOOLS
-from rlenhance.actions.filters import IDENTITY
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
+from rlenhance.learning.actions import FILTERS, PIXELRL_TOOLS
+from rlenhance.learning.actions.filters import IDENTITY
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
 
 #: The longest sequence that is searched.
 LONGEST = 6

@@ -18,10 +18,10 @@ from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
 from experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset, filter_shares
 from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from rlenhance.core.errors import UsageError
-from rlenhance.data import REAL, Batch
 from rlenhance.io.files import write_atomically
-from rlenhance.metrics.full_reference import sharpness_ratio
-from rlenhance.models import MODELS, BaseFilterPolicy, FilterPolicy, GreedyEpisode, NoiseConditionedModel
+from rlenhance.learning.data import REAL, Batch
+from rlenhance.learning.metrics.full_reference import sharpness_ratio
+from rlenhance.learning.models import MODELS, BaseFilterPolicy, FilterPolicy, GreedyEpisode, NoiseConditionedModel
 
 _TRAIN_PICTURES, _TRAIN_SIDE = 24, 128  # of the training split, to choose what baselines choose
 

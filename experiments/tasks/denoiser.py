@@ -17,13 +17,13 @@ from experiments.tasks.clean_pictures import load_clean
 from experiments.tasks.restore_config import RestoreConfig, recipe
 from experiments.tasks.restore_data import RestoreDataset, mean_psnr, run_eval
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import center_crop
-from rlenhance.data import Batch, CameraJpegSampler, Example, NoisySampler, SyntheticNoise, open_dataset
-from rlenhance.data.examples import load_example
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
-from rlenhance.models import DenoisingUNet, FilterPolicy, Restorer
-from rlenhance.models.warm_start import denoiser_weights
+from rlenhance.learning.data import Batch, CameraJpegSampler, Example, NoisySampler, SyntheticNoise, open_dataset
+from rlenhance.learning.data.examples import load_example
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import DenoisingUNet, FilterPolicy, Restorer
+from rlenhance.learning.models.warm_start import denoiser_weights
+from rlenhance.learning.ops.image import center_crop
 from rlenhance.ops.camera_noise import camera_noise_map
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map_from_image
 

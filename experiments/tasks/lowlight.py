@@ -36,13 +36,11 @@ from experiments.tasks.lowlight_policy import (
 )
 from experiments.tasks.presets import LOWLIGHT_PRESETS, NATURAL_REWARD, with_words
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array
-from rlenhance.core.visualize import action_colors, grid
-from rlenhance.data import Batch, ImageCache, Sampler, load_example
-from rlenhance.hub.checkpoint import load_model, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
-from rlenhance.models import (
+from rlenhance.learning.data import Batch, ImageCache, Sampler, load_example
+from rlenhance.learning.hub.checkpoint import load_model, load_network
+from rlenhance.learning.models import (
     ConvLSTMCompleter,
     GatedPixelRNNCompleter,
     GreedyEpisode,
@@ -52,9 +50,11 @@ from rlenhance.models import (
     Restorer,
     warm_start,
 )
+from rlenhance.learning.ops.image import to_array
+from rlenhance.learning.ops.visualize import action_colors, grid
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, load_terms
+from rlenhance.learning.rewards.custom import registered_sources
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import TERMS, Reward, RewardWeights, load_terms
-from rlenhance.rewards.custom import registered_sources
 
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _BASELINE_PICTURES = 128, 48, 96
 _PATIENCE = 4  # validations of a demonstration

@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from experiments.core.scores import Baseline
-from rlenhance.core.image import resize, to_array, to_tensor
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.ops.image_statistics import exposure_of
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.ops.image import resize, to_array, to_tensor
+from rlenhance.learning.ops.image_statistics import exposure_of
 
 _STEP, _MOST = 0.1, 120  # A of one small curve step, and how many at most
 

@@ -27,13 +27,13 @@ from experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, 
 from experiments.tasks.lowlight_rows import ROW_PRESETS, estimate, train_row, trained_rows
 from experiments.tasks.presets import LOWLIGHT_PRESETS, for_comparison
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array
-from rlenhance.core.visualize import grid
-from rlenhance.data import Batch, evenly_spread
-from rlenhance.hub.checkpoint import find_checkpoint, load_model, read_config
 from rlenhance.io import write
+from rlenhance.learning.data import Batch, evenly_spread
+from rlenhance.learning.hub.checkpoint import find_checkpoint, load_model, read_config
+from rlenhance.learning.ops.image import to_array
+from rlenhance.learning.ops.visualize import grid
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import TERMS, Reward, RewardWeights
 
 _UNFITTED = ("input", "CLAHE (L, limit 2)")  # baselines that choose nothing
 

@@ -10,7 +10,8 @@ from typing import Annotated
 from experiments.core.config import one_of
 from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.io import list_photos
+from rlenhance.learning.data import (
     Example,
     ImageCache,
     Relight,
@@ -19,8 +20,7 @@ from rlenhance.data import (
     sample_photographs,
     validate_splits,
 )
-from rlenhance.data.datasets import SAMPLE_SETS
-from rlenhance.io import list_photos
+from rlenhance.learning.data.datasets import SAMPLE_SETS
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,15 @@ from experiments.tasks.controllability import adaptivity, controllability, enhan
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resize
 from rlenhance.core.json_files import read_object
-from rlenhance.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
-from rlenhance.hub.checkpoint import load_model
 from rlenhance.hub.info import read_info
 from rlenhance.hub.shipped import locate
-from rlenhance.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
-from rlenhance.models import GreedyEpisode, Policy, build_model
-from rlenhance.rewards import Reward, Transition
+from rlenhance.learning.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
+from rlenhance.learning.hub.checkpoint import load_model
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, newly_clipped, psnr, sharpness_ratio, ssim
+from rlenhance.learning.models import GreedyEpisode, Policy, build_model
+from rlenhance.learning.ops.image import resize
+from rlenhance.learning.rewards import Reward, Transition
 
 _WATCHED = 16  # pictures for --watch: whole ones fill the memory
 

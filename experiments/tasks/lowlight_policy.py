@@ -9,12 +9,12 @@ from typing import Annotated, Any
 
 from experiments.core.backbones import backbone_spec
 from experiments.core.config import fitting, one_of
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.models import MODELS, PixelPolicy
-from rlenhance.nn.backbones import BACKBONES
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.models import MODELS, PixelPolicy
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.rewards import RewardWeights
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import RewardWeights
 
 #: Levels that a policy without `controls` is trained to obey.
 EXPOSURE_RANGE = (0.3, 0.65)

@@ -23,10 +23,10 @@ from experiments.tasks.lowlight_evaluate import score_picture
 from experiments.tasks.presets import LOWLIGHT_PRESETS, preset_reward, with_words
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.data import Batch
 from rlenhance.io.files import write_atomically
-from rlenhance.models import build_model
-from rlenhance.rewards import RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import build_model
+from rlenhance.learning.rewards import RewardWeights
 
 if TYPE_CHECKING:
     from experiments.tasks.lowlight_compare import LowLightCompareConfig

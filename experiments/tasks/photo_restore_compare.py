@@ -14,12 +14,12 @@ import torch
 
 from experiments.core.bootstrap import bootstrap_interval
 from experiments.tasks.tool_gains import damaged, grey_of
-from rlenhance.core.image import to_array, to_tensor
 from rlenhance.core.tiling import tiles
-from rlenhance.data import ImageCache, MixedDamage, SimulatedCamera, as_jpeg, open_clean
-from rlenhance.data.examples import evenly_spread
-from rlenhance.data.mixed_damage import DAMAGES
-from rlenhance.metrics.full_reference import psnr
+from rlenhance.learning.data import ImageCache, MixedDamage, SimulatedCamera, as_jpeg, open_clean
+from rlenhance.learning.data.examples import evenly_spread
+from rlenhance.learning.data.mixed_damage import DAMAGES
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.pipelines.restore import PhotoRestorer, apply_tool
 from rlenhance.pipelines.tool_choice import Budget
 from rlenhance.tools import Tool, registered_tool

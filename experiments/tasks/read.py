@@ -23,8 +23,8 @@ from experiments.core.task import Session
 from experiments.tasks.read_data import ReadDataset, read_scenes
 from experiments.tasks.toolchain import PlannerTask, PlannerTrainConfig, run_chains
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, ImageCache, Splits
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Batch, ImageCache, Splits
+from rlenhance.learning.models import MODELS
 from rlenhance.ocr.engines import ENGINES
 
 

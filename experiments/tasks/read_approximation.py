@@ -41,7 +41,7 @@ from experiments.tasks.read_approximation_networks import (
     reading_loss,
 )
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.data.rendered_text import RenderedText, find_fonts
+from rlenhance.learning.data.rendered_text import RenderedText, find_fonts
 from rlenhance.ocr.engines import ENGINES, Engine, engine_of
 from rlenhance.ocr.filters import apply_filters
 from rlenhance.ocr.readings import character_accuracy

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from experiments.tasks.read_approximation_networks import ALPHABET, HEIGHT, MARGIN, NARROWEST, WIDEST, planes_of
-from rlenhance.data.rendered_text import LAYOUTS, RenderedText, Scene, draw_text
-from rlenhance.data.rendered_words import words_of
+from rlenhance.learning.data.rendered_text import LAYOUTS, RenderedText, Scene, draw_text
+from rlenhance.learning.data.rendered_words import words_of
 from rlenhance.ocr.engines import Engine
 from rlenhance.ocr.filters import dark_on_light, grey_of, skew_of, turned, turning
 from rlenhance.ocr.readings import character_accuracy, edit_distance, plain
@@ -32,7 +32,7 @@ class Page:
     Attributes:
         grey: (H, W) uint8.
         planes: (2, H, W) uint8, what the network sees: the picture stretched, and evened out.
-        corners: (L, 4, 2) float32, of the lines; see `rlenhance.data.rendered_text.Line`.
+        corners: (L, 4, 2) float32, of the lines; see `rlenhance.learning.data.rendered_text.Line`.
         texts: of the lines.
         text: of the scene.
     """

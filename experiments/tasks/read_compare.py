@@ -35,10 +35,10 @@ from experiments.tasks.read_controls import (
 )
 from experiments.tasks.read_data import read_scenes
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
-from rlenhance.models import ReadPolicy
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import ReadPolicy
 from rlenhance.ocr.engines import ENGINES, engine_of
 from rlenhance.ocr.readings import character_accuracy
 

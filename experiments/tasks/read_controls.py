@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from envs.read_scenes import ReadScenes
-from rlenhance.models import MODELS, ReadPolicy
+from rlenhance.learning.models import MODELS, ReadPolicy
 from rlenhance.ocr.observation import answers
 
 #: The choice of the next chain: scenes, rows (N,), which were read (N, C), step -> chains (N,), C for stopping.

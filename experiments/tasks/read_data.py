@@ -13,7 +13,7 @@ from envs import ReadEnv
 from envs.read_scenes import ReadScenes
 from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
-from rlenhance.data.rendered_text import RenderedText, find_fonts
+from rlenhance.learning.data.rendered_text import RenderedText, find_fonts
 from rlenhance.ocr.cache import FILTERS_VERSION
 from rlenhance.ocr.engines import engine_of
 from rlenhance.ocr.filters import CHAINS, chain_versions

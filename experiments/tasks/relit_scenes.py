@@ -10,10 +10,10 @@ from torch import Tensor
 from experiments.core.collapse import fit_single_curve
 from experiments.tasks.controllability import defaults, enhance
 from experiments.tasks.lowlight_baselines import oracle_stop
-from rlenhance.core.image import to_array, to_tensor
-from rlenhance.data import RELIGHT_KINDS, Batch, Relight
-from rlenhance.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
-from rlenhance.models import GreedyEpisode, Policy
+from rlenhance.learning.data import RELIGHT_KINDS, Batch, Relight
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
+from rlenhance.learning.models import GreedyEpisode, Policy
+from rlenhance.learning.ops.image import to_array, to_tensor
 
 _SCORES = {"psnr": psnr, "gt_mean_psnr": gt_mean_psnr, "ssim": ssim}
 _Method = Callable[[Tensor, Tensor], Tensor]  # picture and reference -> result

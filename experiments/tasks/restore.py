@@ -36,10 +36,10 @@ from experiments.tasks.restore_config import (
 )
 from experiments.tasks.restore_data import RestoreDataset, baseline_output, mean_psnr, open_pictures, run_eval
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.core.visualize import grid
-from rlenhance.data import Batch
 from rlenhance.io.files import write_atomically
-from rlenhance.models import MODELS, DenoisingUNet
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS, DenoisingUNet
+from rlenhance.learning.ops.visualize import grid
 from rlenhance.pipelines.model_choice import COMMANDS
 
 _SHOWN = 4  # pictures of a sample grid

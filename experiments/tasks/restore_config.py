@@ -24,9 +24,9 @@ from experiments.tasks.restore_recipes import (
     RecipeDefaults,
 )
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.data import Splits
-from rlenhance.data.completion import MASKS
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Splits
+from rlenhance.learning.data.completion import MASKS
+from rlenhance.learning.models import MODELS
 from rlenhance.ops.masks import DIFFERENCE, MASK_GENERATORS
 from rlenhance.ops.noise_estimation import NOISE_FLOOR
 
@@ -119,7 +119,7 @@ class RestoreDataConfig:
     weights are then those that are best on them."""
     camera: float = 0.0
     """denoiser: of those photographs that are made, the share that a simulated camera takes and processes
-    (`rlenhance.data.SimulatedCamera`)."""
+    (`rlenhance.learning.data.SimulatedCamera`)."""
     pairs: Path | None = None
     """denoiser: a folder of pairs; of those photographs, three in ten are its real dark frames beside their
     references."""

@@ -15,7 +15,7 @@ from agents.supervised import supervised_losses
 from experiments.core.dataset import Dataset
 from experiments.core.fit import Evaluator
 from experiments.tasks.restore_config import RESTORING, RestoreConfig, recipe
-from rlenhance.data import (
+from rlenhance.learning.data import (
     Batch,
     CompletionSampler,
     Downscale,
@@ -32,8 +32,8 @@ from rlenhance.data import (
     validate_splits,
     without_near_duplicates,
 )
-from rlenhance.metrics.full_reference import masked_psnr, psnr
-from rlenhance.ops.masked_tensors import harmonic_fill
+from rlenhance.learning.metrics.full_reference import masked_psnr, psnr
+from rlenhance.learning.ops.masked_tensors import harmonic_fill
 
 
 @dataclass(kw_only=True)

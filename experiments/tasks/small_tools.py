@@ -18,13 +18,13 @@ from experiments.core.fit import Evaluator, FitResult
 from experiments.core.task import Session, Task
 from experiments.tasks.clean_pictures import CleanPictures, load_clean
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, Sampler
-from rlenhance.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
-from rlenhance.data.sampler import rng_of
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, TOOL_NAMES, SmallTools
+from rlenhance.learning.data import Batch, Sampler
+from rlenhance.learning.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
+from rlenhance.learning.data.sampler import rng_of
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import MODELS, TOOL_NAMES, SmallTools
 
-#: Least and most degree of blur, noise and JPEG (see `rlenhance.data.mixed_damage`) that each tool learns on.
+#: Least and most degree of blur, noise and JPEG (see `rlenhance.learning.data.mixed_damage`) that each tool learns on.
 DEGREES = {
     "deblur-weak": ((1, 5), (0, 0), (0, 0)), "deblur-strong": ((5, 10), (0, 0), (0, 0)),
     "denoise-weak": ((0, 0), (1, 5), (0, 0)), "denoise-strong": ((0, 0), (5, 10), (0, 0)),

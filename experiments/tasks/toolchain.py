@@ -24,10 +24,10 @@ from experiments.core.task import C, D, Session, Task
 from experiments.tasks.clean_pictures import CleanPictures, load_clean
 from experiments.tasks.toolchain_data import PATCH, Patches, draw_patches
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.data.mixed_damage import LEVELS
-from rlenhance.data.sampler import shuffled
-from rlenhance.models import MODELS, ToolchainPolicy
+from rlenhance.learning.data import Batch
+from rlenhance.learning.data.mixed_damage import LEVELS
+from rlenhance.learning.data.sampler import shuffled
+from rlenhance.learning.models import MODELS, ToolchainPolicy
 from rlenhance.tools import TOOLKITS, ToolCache, tool_of, toolkit
 
 _PART = 64  # pictures of an episode in evaluations

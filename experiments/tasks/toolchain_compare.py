@@ -35,11 +35,11 @@ from experiments.tasks.toolchain_controls import (
 from experiments.tasks.toolchain_data import Patches, draw_patches
 from experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, run_chain
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.data.mixed_damage import LEVELS
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io.files import write_atomically
-from rlenhance.models import ToolchainPolicy, ToolPlanner
+from rlenhance.learning.data import Batch
+from rlenhance.learning.data.mixed_damage import LEVELS
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.models import ToolchainPolicy, ToolPlanner
 from rlenhance.tools import TOOLKITS, Tool, toolkit
 
 #: Names of the rows that are trained here.

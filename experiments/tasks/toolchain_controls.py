@@ -12,8 +12,8 @@ from torch import Tensor
 
 from experiments.tasks.toolchain_data import Patches
 from experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, gains_of
-from rlenhance.models import MODELS, ToolchainPolicy, ToolPlanner
-from rlenhance.models.toolchain_policy import BlockSpectrum
+from rlenhance.learning.models import MODELS, ToolchainPolicy, ToolPlanner
+from rlenhance.learning.models.toolchain_policy import BlockSpectrum
 from rlenhance.tools import Tool
 
 _MOST_GAIN = 6.0  # dB: larger gains and losses count as this

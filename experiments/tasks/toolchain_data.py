@@ -11,9 +11,9 @@ from torch import Tensor
 from experiments.core.dataset import Dataset
 from experiments.tasks.clean_pictures import CleanPictures
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Sampler
-from rlenhance.data.mixed_damage import MixedDamage
-from rlenhance.data.sampler import rng_of, shuffled
+from rlenhance.learning.data import Sampler
+from rlenhance.learning.data.mixed_damage import MixedDamage
+from rlenhance.learning.data.sampler import rng_of, shuffled
 
 #: Side of a patch in pixels, that of RL-Restore's policy.
 PATCH = 63
@@ -27,7 +27,7 @@ class Patches:
 
     Attributes:
         image, target: (N, 3, side, side) in [0, 1].
-        degrees: (N, 5) int64, see `rlenhance.data.mixed_damage.DAMAGES`.
+        degrees: (N, 5) int64, see `rlenhance.learning.data.mixed_damage.DAMAGES`.
         pictures: the scene of each patch; intervals are over these.
         digest: of the pictures, and how the patches were drawn.
     """

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlenhance.metrics.full_reference import psnr
+from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.tools import Tool
 
 #: Places of tools in their kit, in order.

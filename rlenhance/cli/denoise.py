@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     denoiser = Denoiser(arguments.model, settings, **options)
 
     def draw(pixels: np.ndarray) -> tuple[np.ndarray, str]:
-        from rlenhance.pipelines.explain_filters import map_tools  # torch, for the filter of each pixel
+        from rlenhance.learning.hub.explain_filters import map_tools  # torch, for the filter of each pixel
 
         choices = map_tools(denoiser.model, pixels, denoiser.noise_preference())
         return choices.picture(), f"which filter won where -> {{}}\n{choices.describe()}"

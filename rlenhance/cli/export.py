@@ -40,12 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.io.output_plan import check_output
 
     check_output(arguments.onnx, (), arguments.overwrite)
-    from rlenhance.hub.checkpoint import load_network
     from rlenhance.hub.shipped import locate
-    from rlenhance.models.base import FeedForwardModel
+    from rlenhance.learning.hub.checkpoint import load_network
+    from rlenhance.learning.hub.onnx import export_network, export_onnx
+    from rlenhance.learning.models.base import FeedForwardModel
     from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.model_choice import resolve_model
-    from rlenhance.pipelines.onnx import export_network, export_onnx
 
     model = resolve_model(arguments.model)
     network = load_network(locate(str(model)))
@@ -71,8 +71,8 @@ def _write_beside(arguments: argparse.Namespace) -> int:
     folder = find_checkpoint(shipped.locate(arguments.model))
     if folder.resolve().parent == shipped.FOLDER.resolve():
         raise UsageError(f"{arguments.model}: a shipped model, which needs no torch as it is; name a run")
-    from rlenhance.hub.export import export_checkpoint
     from rlenhance.hub.open import direct_opener
+    from rlenhance.learning.hub.export import export_checkpoint
 
     paths = export_checkpoint(folder)
     if not paths and direct_opener(read_config(folder)["model"]) is not None:
@@ -85,7 +85,7 @@ def _write_beside(arguments: argparse.Namespace) -> int:
 
 
 def _write_folder(arguments: argparse.Namespace) -> int:
-    from rlenhance.pipelines.hub_folder import write_hub_folder
+    from rlenhance.learning.hub.hub_folder import write_hub_folder
     from rlenhance.pipelines.model_choice import resolve_model
 
     if arguments.steps is not None:

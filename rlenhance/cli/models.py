@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _describe_folders(arguments: argparse.Namespace) -> int:
     from rlenhance.core.errors import printable
     from rlenhance.hub.info import MODEL, find_checkpoint, read_info
-    from rlenhance.pipelines.hub_folder import describe_folder
+    from rlenhance.learning.hub.hub_folder import describe_folder
 
     for folder in arguments.folders:
         place, info = find_checkpoint(folder), read_info(folder)

@@ -106,7 +106,7 @@ def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Var
 def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], side: int) -> Iterator[Cell]:
     """The cells: each variant is decided on the whole photograph and applied to the reduced one."""
     from rlenhance.io.contact_sheet import Cell, thumbnail
-    from rlenhance.metrics.color_difference import TOLD_APART, thumbnail_difference
+    from rlenhance.ops.color_difference import TOLD_APART, thumbnail_difference
 
     small = thumbnail(pixels, side)
     shown = [Cell(small, ("as it is",))]

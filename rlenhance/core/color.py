@@ -24,7 +24,7 @@ def magnitude_colors(magnitude: np.ndarray, size: tuple[int, int], limit: float 
     White is no change, orange brightens, blue darkens. Channels are averaged.
 
     Args:
-        magnitude: (C, h, w), see `rlenhance.actions.ActionSet.magnitude`.
+        magnitude: (C, h, w), see `rlenhance.learning.actions.ActionSet.magnitude`.
         size: (height, width) in pixels.
         limit: magnitude of the full colour.
     """

@@ -1,6 +1,6 @@
 """Pictures as NumPy arrays: photographs (H, W, 3), uint8, uint16 or float, and planes (N, C, H, W), float32 in [0, 1].
 
-`rlenhance.core.image` has the same convention for tensors.
+`rlenhance.learning.ops.image` has the same convention for tensors.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.
 
 
 def d4_transform(planes: np.ndarray, way: int) -> np.ndarray:
-    """See `rlenhance.core.image.d4_transform`: (..., H, W)."""
+    """See `rlenhance.learning.ops.image.d4_transform`: (..., H, W)."""
     turned = np.rot90(planes, way % 4, (-2, -1))
     return turned[..., ::-1] if way >= 4 else turned
 
@@ -25,10 +25,10 @@ def d4_inverse(planes: np.ndarray, way: int) -> np.ndarray:
 
 
 class Codes:
-    """The decoder of an equivariant `rlenhance.nn.latent.PatchAutoencoder`, and its `Codebook`.
+    """The decoder of an equivariant `rlenhance.learning.nn.latent.PatchAutoencoder`, and its `Codebook`.
 
     Args:
-        actions: spec of the `rlenhance.actions.LatentActions`.
+        actions: spec of the `rlenhance.learning.actions.LatentActions`.
         weights: state dict of the policy.
     """
 

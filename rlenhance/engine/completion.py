@@ -21,7 +21,7 @@ _GRID = 8  # side of its position embedding
 
 
 class ResidualCompletion:
-    """`rlenhance.models.completers.ResidualCompleter` for arrays, in evaluation mode.
+    """`rlenhance.learning.models.completers.ResidualCompleter` for arrays, in evaluation mode.
 
     Args:
         spec: of the model, as config.json has it.
@@ -128,7 +128,7 @@ class _Enlargement:
 
 
 class _Block:
-    """`rlenhance.nn.backbones.pyramid.SmoothBlock`."""
+    """`rlenhance.learning.nn.backbones.pyramid.SmoothBlock`."""
 
     def __init__(self, weights: _Weights, name: str, width: int):
         self._first, self._second = (_Convolution(weights, f"{name}.{part}", width, width)
@@ -140,7 +140,7 @@ class _Block:
 
 
 class _Attention:
-    """`rlenhance.nn.backbones.pyramid.Attention`."""
+    """`rlenhance.learning.nn.backbones.pyramid.Attention`."""
 
     def __init__(self, weights: _Weights, name: str, width: int):
         self._gain, self._shift = (weights.take(f"{name}.norm.{part}", width) for part in ("weight", "bias"))
@@ -164,7 +164,7 @@ class _Attention:
 
 
 class _Pyramid:
-    """`rlenhance.nn.backbones.pyramid.Pyramid` on four planes, and the head: (1, 4, H, W) -> (1, 48, h, w)."""
+    """`rlenhance.learning.nn.backbones.pyramid.Pyramid` on four planes, and the head: (1, 4, H, W) -> (1, 48, h, w)."""
 
     def __init__(self, weights: _Weights, widths: tuple[int, ...], blocks: tuple[int, ...]):
         pairs = list(pairwise(widths))

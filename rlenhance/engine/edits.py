@@ -10,7 +10,7 @@ import numpy as np
 from rlenhance.core.types import ArrayAction
 from rlenhance.ops.plane_statistics import log_luminance, luminance_guide
 
-#: As `rlenhance.actions.base.EDGE`: keeps atanh finite in float32.
+#: As `rlenhance.learning.actions.base.EDGE`: keeps atanh finite in float32.
 EDGE = np.float32(1 - 1e-6)
 
 
@@ -78,7 +78,7 @@ class Edits:
         return {"A": 0}
 
     def combined(self, action: ArrayAction) -> np.ndarray:
-        """The numbers of both scopes in [-1, 1], see `rlenhance.actions.curve.combine_scopes`: (C, h, w)."""
+        """The numbers of both scopes in [-1, 1], see `rlenhance.learning.actions.curve.combine_scopes`: (C, h, w)."""
         if len(action) == 1:
             return np.asarray(next(iter(action.values()))[0].clip(-1, 1))
         raw = {scope: np.arctanh(entry[0].clip(-EDGE, EDGE)) for scope, entry in action.items()}
@@ -86,7 +86,7 @@ class Edits:
 
 
 class ToneEdits(Edits):
-    """See `rlenhance.actions.tone.ToneActions`."""
+    """See `rlenhance.learning.actions.tone.ToneActions`."""
 
     defaults = {"agent_stride": 8, "low": -0.3, "high": 1.0, "contrast": 0.5, "highlights": 0.5, "saturation": 1.0}
     action_dim = 4
@@ -107,7 +107,7 @@ class ToneEdits(Edits):
 
 
 class BilateralEdits(Edits):
-    """See `rlenhance.actions.bilateral.BilateralActions`."""
+    """See `rlenhance.learning.actions.bilateral.BilateralActions`."""
 
     guided = True
     defaults = {"agent_stride": 0, "bands": 9, "low": -0.3, "high": 1.0, "saturation": 0.5}
@@ -145,7 +145,7 @@ class BilateralEdits(Edits):
 
 
 class CurveEdits(Edits):
-    """See `rlenhance.actions.curve.CurveActions`; continuous ones."""
+    """See `rlenhance.learning.actions.curve.CurveActions`; continuous ones."""
 
     defaults = {"kind": "continuous", "agent_stride": 8, "global_agent": True, "channels": "luminance", "chroma": 0.1,
                 "coupling": 0.1, "lead_channel": 0, "momentum": 0.0, "low": -0.3, "high": 1.0, "num_bins": 27}

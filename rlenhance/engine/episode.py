@@ -277,7 +277,7 @@ def _places(height: int, width: int, taps: int, dilation: int) -> np.ndarray:
 
 
 def attenuate_local(action: ArrayAction, smoothness: float | None) -> ArrayAction:
-    """See `rlenhance.actions.attenuate_local`."""
+    """See `rlenhance.learning.actions.attenuate_local`."""
     if not smoothness or set(action) != {"global", "local"}:
         return action
     return {**action, "local": np.tanh(np.float32(1 - smoothness) * np.arctanh(action["local"].clip(-EDGE, EDGE)))}

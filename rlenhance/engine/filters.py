@@ -70,7 +70,7 @@ class TrainedNoise:
 
 @NETWORKS.register("filter_policy")
 class FilterEpisode(TrainedNoise, Network):
-    """The greedy episode of a `rlenhance.models.FilterPolicy` on a recurrent U-Net, for pictures of any size.
+    """The greedy episode of a `rlenhance.learning.models.FilterPolicy` on a recurrent U-Net, for pictures of any size.
 
     Attributes:
         horizon: steps of an episode.
@@ -171,7 +171,7 @@ class FilterEpisode(TrainedNoise, Network):
         return numbers, after
 
     def _choose(self, numbers: np.ndarray, results: np.ndarray, start: np.ndarray, noise: float | None) -> np.ndarray:
-        """The tool of the largest logit at each pixel, see `rlenhance.models.FilterPolicy`.
+        """The tool of the largest logit at each pixel, see `rlenhance.learning.models.FilterPolicy`.
 
         Args:
             numbers: of the heads, (1, C, h, w).

@@ -1,6 +1,6 @@
 """Exported graphs: what a network computes, as ONNX without its weights, which stay in the safetensors file beside it.
 
-`rlenhance.hub.export` writes them. onnxruntime runs them where it is installed, otherwise OpenCV.
+`rlenhance.learning.hub.export` writes them. onnxruntime runs them where it is installed, otherwise OpenCV.
 """
 
 from __future__ import annotations

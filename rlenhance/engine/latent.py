@@ -32,7 +32,7 @@ AT_ONCE = 64
 
 @NETWORKS.register("pixel_policy")
 class LatentEpisode(Network):
-    """The greedy episode of a policy over `rlenhance.actions.LatentActions`, for pictures of any size.
+    """The greedy episode of a policy over `rlenhance.learning.actions.LatentActions`, for pictures of any size.
 
     Attributes:
         horizon: steps of an episode.

@@ -108,11 +108,11 @@ def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarr
 
 @NETWORKS.register("denoiser")
 class DenoisingUNet(Network):
-    """`rlenhance.models.DenoisingUNet`.
+    """`rlenhance.learning.models.DenoisingUNet`.
 
     Attributes:
         noise_channels, noise_floor, size_multiple, receptive_radius: see
-            `rlenhance.models.denoiser.NoiseConditionedModel`.
+            `rlenhance.learning.models.denoiser.NoiseConditionedModel`.
     """
 
     noise_channels = 1
@@ -179,7 +179,7 @@ class Enlargement(Network):
 
 @NETWORKS.register("restorer")
 class Restorer(Network):
-    """`rlenhance.models.Restorer` on the compact backbone, with the statistics of the picture."""
+    """`rlenhance.learning.models.Restorer` on the compact backbone, with the statistics of the picture."""
 
     def __call__(self, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """The result, (N, 3, H, W) float32 in [0, 1], changed where the mask (N, 1, H, W) is 1; None: everywhere."""
@@ -194,7 +194,7 @@ class Restorer(Network):
 
 @NETWORKS.register("enlarger")
 class Enlarger(Enlargement):
-    """`rlenhance.models.Enlarger`."""
+    """`rlenhance.learning.models.Enlarger`."""
 
     def restore_unclamped(self, image: np.ndarray) -> np.ndarray:
         detail = pixel_shuffle(self.run(image=image), self.scale)
@@ -203,7 +203,7 @@ class Enlarger(Enlargement):
 
 @NETWORKS.register("combined")
 class MRPNetSR(Enlargement):
-    """`rlenhance.models.MRPNetSR` without a tone curve: "model" cleans the picture, "generator" enlarges it."""
+    """`rlenhance.learning.models.MRPNetSR` without a tone curve: "model" cleans, "generator" enlarges."""
 
     parts = ("model", "generator")
     size_multiple = 2

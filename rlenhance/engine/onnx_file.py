@@ -22,8 +22,8 @@ from rlenhance.core.json_files import parse_json
 FORMAT = 1
 #: Bytes of an export, which holds no weights.
 MAX_BYTES = 4 << 20
-#: What a graph may compute: the operations of `rlenhance.hub.export` and `rlenhance.hub.quantize`. None of them reads a
-#: file, runs another graph, or comes from a library of its own.
+#: What a graph may compute: the operations of `rlenhance.learning.hub.export` and `rlenhance.learning.hub.quantize`.
+#: None of them reads a file, runs another graph, or comes from a library of its own.
 OPERATIONS = frozenset((
     "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DequantizeLinear", "Div",
     "Flatten", "Gather", "Gemm", "Identity", "MatMul", "Mul", "Pad", "QuantizeLinear", "Relu", "Reshape", "Shape",

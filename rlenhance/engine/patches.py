@@ -38,7 +38,7 @@ class Band(NamedTuple):
 
 
 class Patches(NamedTuple):
-    """`rlenhance.ops.patch_grid.PatchGrid` for arrays.
+    """`rlenhance.learning.ops.patch_grid.PatchGrid` for arrays.
 
     Attributes:
         side: of a patch in pixels.

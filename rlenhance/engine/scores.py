@@ -1,6 +1,7 @@
 """What `rlenhance score` computes, without torch: SSIM, and the costs of the reward terms that need no reference.
 
-The functions are those of `rlenhance.metrics.full_reference` and `rlenhance.rewards.terms`; tests hold both equal.
+The functions are those of `rlenhance.learning.metrics.full_reference` and `rlenhance.learning.rewards.terms`; tests
+hold both equal.
 """
 
 from __future__ import annotations

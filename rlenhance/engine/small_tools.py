@@ -25,14 +25,14 @@ def tool_radius(spec: Mapping[str, Any]) -> int:
     """Pixels beyond which an input pixel has no influence on a tool's output pixel.
 
     Args:
-        spec: of `rlenhance.models.SmallTools`, as config.json has it.
+        spec: of `rlenhance.learning.models.SmallTools`, as config.json has it.
     """
     return 2 * (2 + sum(spec.get("dilations", DILATIONS))) + 1  # a cell has two pixels, one may be the nearer
 
 
 @NETWORKS.register("small_tools")
 class SmallTools(Network):
-    """`rlenhance.models.SmallTools`: the graph of the first tool, with the weights of each."""
+    """`rlenhance.learning.models.SmallTools`: the graph of the first tool, with the weights of each."""
 
     def __init__(self, folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], *options: Any):
         super().__init__(folder, config, weights, *options)

@@ -15,7 +15,7 @@ _LAYERS = (0, 2, 4)  # places of the linear layers in a perceptron
 
 
 class ToolGains:
-    """`rlenhance.models.ToolGains` for arrays.
+    """`rlenhance.learning.models.ToolGains` for arrays.
 
     Args:
         spec: of the model, as config.json has it.

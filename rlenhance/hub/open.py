@@ -23,7 +23,7 @@ def open_network(folder: Path | str, device: str = "cpu") -> Any:
 
     On a CPU it is computed without torch where the engine knows it: `rlenhance.engine`. Networks that it does not know
     (of a run of your own that was not exported, of a plugin), and other devices, are computed by torch: see
-    `rlenhance.hub.torch_network.TorchNetwork`, which has the same interface.
+    `rlenhance.learning.hub.torch_network.TorchNetwork`, which has the same interface.
 
     Args:
         folder: see `find_checkpoint`.
@@ -36,7 +36,7 @@ def open_network(folder: Path | str, device: str = "cpu") -> Any:
     if device == "cpu" and (network := _engine_network(folder)) is not None:
         return network
     try:
-        from rlenhance.hub.torch_network import TorchNetwork
+        from rlenhance.learning.hub.torch_network import TorchNetwork
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

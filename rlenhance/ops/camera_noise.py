@@ -69,7 +69,7 @@ def estimate_camera_noise(picture: np.ndarray) -> CameraNoise:
     A small perceptron maps the statistics of the flattest blocks at four scales (`noise_statistics`) to the deviation:
     low-frequency noise, which second differences at full size do not see, shows at the coarser scales and in the
     colours, and texture shows as a spread of the blocks. It learned from simulated cameras
-    (`rlenhance.data.SimulatedCamera`), even noise, real dark frames beside their references, and
+    (`rlenhance.learning.data.SimulatedCamera`), even noise, real dark frames beside their references, and
     pictures without noise.
 
     Args:

@@ -103,7 +103,8 @@ def shift_tiled(amount: float) -> TiledFilter:
     return TiledFilter(0, run)
 
 
-#: The filters of PixelRL by the names of their tools, see `rlenhance.actions.FilterActions`; None is the identity.
+#: The filters of PixelRL by the names of their tools, see `rlenhance.learning.actions.FilterActions`; None is the
+#: identity.
 PIXELRL_FILTERS: Mapping[str, TiledFilter | None] = MappingProxyType({
     "darker": shift_tiled(amount=-1 / 255), "nothing": None, "brighter": shift_tiled(amount=1 / 255),
     "gaussian_0.5": gaussian_tiled(sigma=0.5), "bilateral_0.1": bilateral_tiled(sigma_color=0.1),

@@ -3,7 +3,7 @@
 Every method takes a picture (H, W, 3) float32 in [0, 1] and a mask (H, W) bool, True where pixels are missing, and
 returns the completed picture. Pixels outside the mask do not change by a bit. Each raises a UsageError for another
 shape, values outside [0, 1], or a mask that covers the whole picture. For tensors:
-`rlenhance.ops.masked_tensors.on_tensors`.
+`rlenhance.learning.ops.masked_tensors.on_tensors`.
 """
 
 from __future__ import annotations

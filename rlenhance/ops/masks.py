@@ -1,7 +1,7 @@
 """Masks of missing pixels, (H, W) bool: made at random, detected in photographs, and reduced with them.
 
 A masked picture is black where the mask is True, so that no method can read what the mask covers. For those of tensors
-see `rlenhance.ops.masked_tensors`.
+see `rlenhance.learning.ops.masked_tensors`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class NoiseModel:
     """Noise model of a photograph: at the linear light L the variance is shot L + read^2, in units of full scale;
     after the sRGB encoding, even^2 is added.
 
-    `rlenhance.data.Darken` generates noise by the first part, that of a sensor.
+    `rlenhance.learning.data.Darken` generates noise by the first part, that of a sensor.
 
     Attributes:
         shot: variance per unit of light.

@@ -222,7 +222,7 @@ class ImagePipeline(ABC, Generic[S]):
     def model(self) -> Any:
         """The torch model of `network`, loaded when it is asked for; None where there is no network."""
         if self._model is None and self.folder is not None:
-            from rlenhance.hub.checkpoint import load_model
+            from rlenhance.learning.hub.checkpoint import load_model
 
             self._model = load_model(self.folder, self.device, steps=getattr(self.network, "steps", None))
         return self._model

@@ -10,8 +10,8 @@ import numpy as np
 
 from rlenhance.core.pixels import largest_channel
 from rlenhance.io import Photo
-from rlenhance.metrics.visible_faults import newly_burnt
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.visible_faults import newly_burnt
 
 _GRID = 256  # pixels along a side that are looked at, at least
 _BRIGHT, _FEW = 200, 0.005  # of 255; share of the picture

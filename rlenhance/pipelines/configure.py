@@ -152,7 +152,7 @@ def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: En
                     on_note: Callable[[str], None]) -> dict[str, float | None]:
     """The preferences measured in a picture but for `chosen`."""
     from rlenhance.io import read
-    from rlenhance.metrics.style import clamp_to_ranges, measure
+    from rlenhance.ops.style import clamp_to_ranges, measure
 
     measured, ranges = measure(read(path).visible_pixels), enhancer.preference_ranges
     values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in chosen}, ranges)

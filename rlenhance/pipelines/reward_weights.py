@@ -47,8 +47,8 @@ def _current_name(typed: str) -> str:
     if typed in PREFERENCES_OF_TERMS:
         return typed
     try:
-        from rlenhance.rewards import TERMS
-        from rlenhance.rewards.weights import RENAMED_TERMS
+        from rlenhance.learning.rewards import TERMS
+        from rlenhance.learning.rewards.weights import RENAMED_TERMS
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -72,7 +72,7 @@ class ToolChoice:
 
     Attributes:
         planner: scores its own tools: `rlenhance.engine.tool_gains.ToolGains`, or
-            `rlenhance.hub.torch_network.TorchPlanner`.
+            `rlenhance.learning.hub.torch_network.TorchPlanner`.
         judge: a planner that predicts, and estimates the PSNR of a picture.
         tools: to choose among.
         brighten: brightens dark photographs by a rule, before the planner is asked; None: no tool does.

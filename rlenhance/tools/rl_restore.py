@@ -16,7 +16,7 @@ from rlenhance.engine.small_tools import RL_RESTORE
 from rlenhance.tools.base import TOOLKITS, TOOLS, Tool, cost_of
 
 if TYPE_CHECKING:
-    from rlenhance.models.published.rl_restore import RLRestoreTool
+    from rlenhance.learning.models.published.rl_restore import RLRestoreTool
 
 _LABELS = ("a weak blur reversed", "a blur reversed", "a strong blur reversed", "a very strong blur reversed",
            "weak noise taken out", "noise taken out", "strong noise taken out", "very strong noise taken out",
@@ -35,8 +35,8 @@ def _read(path: Path, number: int, changed: int) -> tuple[RLRestoreTool, str]:
         import torch
     except ImportError as error:
         raise UsageError(f"RL-Restore's networks need torch: {install_line('train')}") from error
-    from rlenhance.hub.plain_arrays import checked_arrays, read_npz
-    from rlenhance.models.published.rl_restore import RLRestoreTool
+    from rlenhance.learning.hub.plain_arrays import checked_arrays, read_npz
+    from rlenhance.learning.models.published.rl_restore import RLRestoreTool
 
     network = RLRestoreTool(deep=(number - 1) % 4 >= 2)
     own = network.state_dict()

@@ -21,7 +21,7 @@ from rlenhance.io.batch import Process, decision_words
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.io.isolate import AVAILABLE
 from rlenhance.io.samples import sample_path
-from rlenhance.metrics.style import clamp_to_ranges, measure
+from rlenhance.ops.style import clamp_to_ranges, measure
 from rlenhance.pipelines.configure import make_recipe
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import Look

@@ -12,9 +12,9 @@ import torch
 
 from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import load_model, load_training, save_checkpoint
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import load_model, load_training, save_checkpoint
+from rlenhance.learning.models import MODELS
 from tests.stress.damage import damaged
 from tests.stress.registry import Case, Property
 

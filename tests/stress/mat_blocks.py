@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from rlenhance.data.sidd import validation_blocks
+from rlenhance.learning.data.sidd import validation_blocks
 from tests.stress.damage import damaged
 from tests.stress.registry import Broken, Case, Property
 

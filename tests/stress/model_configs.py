@@ -7,11 +7,11 @@ import shutil
 import torch
 
 import rlenhance.pipelines  # noqa: F401
-from rlenhance.actions import ACTION_SETS
-from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.hub.info import CONFIG, MODEL, read_info
-from rlenhance.models import MODELS
-from rlenhance.nn.backbones import BACKBONES
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.nn.backbones import BACKBONES
 from tests.stress._json import mutated
 from tests.stress.registry import Broken, Case, Property
 

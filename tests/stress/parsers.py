@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data import tfrecords
 from rlenhance.io import exif, png, profiles, tiff
 from rlenhance.io.containers import CONTAINERS, sniff
 from rlenhance.io.decoder import decode
@@ -20,6 +19,7 @@ from rlenhance.io.encoder import encode
 from rlenhance.io.limits import DAMAGE
 from rlenhance.io.photo import Metadata, Photo
 from rlenhance.io.video_formats import WRITABLE_CLIPS, FrameFormat, choose_encoding, container_of
+from rlenhance.learning.data import tfrecords
 from rlenhance.pipelines.recipes import load_recipe, save_recipe
 from tests.stress.damage import damaged
 from tests.stress.registry import Broken, Case, Property

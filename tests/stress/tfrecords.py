@@ -5,7 +5,7 @@ import struct
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.tfrecords import masked_crc, records
+from rlenhance.learning.data.tfrecords import masked_crc, records
 from tests.stress.damage import damaged
 from tests.stress.registry import Broken, Case, Property
 

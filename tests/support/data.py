@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from rlenhance.data.tfrecords import masked_crc
 from rlenhance.io import write
+from rlenhance.learning.data.tfrecords import masked_crc
 
 NOISY, CLEAN = "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb"
 

@@ -5,8 +5,8 @@ import torch
 from agents import OptimizerConfig
 from experiments.laws.learners import LEVEL, REWARD, grey_batch
 from experiments.laws.learners import small_policy as policy
-from rlenhance.models import build_model
-from rlenhance.ops.image_statistics import exposure_of
+from rlenhance.learning.models import build_model
+from rlenhance.learning.ops.image_statistics import exposure_of
 
 __all__ = ["FAST", "LEVEL", "REWARD", "grey_batch", "mean_error", "policy"]
 

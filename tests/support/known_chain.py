@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from envs import ToolchainEnv
-from rlenhance.data import Batch
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS
 from rlenhance.tools import Tool
 
 STEP, PRICE, WORTH = 0.2, 0.5, 10.0

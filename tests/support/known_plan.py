@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from envs import ToolchainEnv
-from rlenhance.data import Batch
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS
 from rlenhance.tools import Tool
 
 TOOLS = tuple(Tool(name, name, lambda picture, shift=shift: (picture + np.float32(shift)).clip(0, 1), 1.0, 0)

@@ -16,11 +16,11 @@ from agents.rollout import collect_rollout
 from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
 from experiments.core.published_weights import read_rellie, read_zero_dce
 from experiments.tasks.lowlight_evaluate import score_picture
-from rlenhance.core.image import to_tensor
-from rlenhance.data import Batch
 from rlenhance.io import read
-from rlenhance.models import build_model
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import build_model
+from rlenhance.learning.ops.image import to_tensor
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.published import convolve, made_up_rellie, made_up_zero_dce
 
 DATA = os.environ.get("RLENHANCE_DATA")

@@ -12,10 +12,10 @@ from experiments.core.config import chooses_tools, fitting, is_policy_learner
 from experiments.tasks.denoise import DENOISE, DenoiseNetworkConfig
 from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.lowlight_policy import PolicyConfig, edits_photographs, make_policy
-from rlenhance.actions import ACTION_SETS, PointwiseActions
 from rlenhance.core.errors import UsageError
-from rlenhance.nn.backbones import BACKBONES
-from rlenhance.rewards import RewardWeights
+from rlenhance.learning.actions import ACTION_SETS, PointwiseActions
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.rewards import RewardWeights
 from tests.support.training import train_lowlight
 
 

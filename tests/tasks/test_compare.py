@@ -16,9 +16,9 @@ from experiments.tasks.completion_compare import COMPLETION_COMPARISON, Completi
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NOISE_MARGIN
-from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.ops.image import NOISE_MARGIN
 from tests.support.data import make_pairs
 from tests.support.networks import stir
 

@@ -15,8 +15,8 @@ from experiments.tasks.lowlight_policy import PolicyConfig
 from experiments.tasks.lowlight_rows import ROW_PRESETS, trained_rows
 from experiments.tasks.presets import LOWLIGHT_PRESETS
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.hub.checkpoint import load_model
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import load_model
+from rlenhance.learning.models import MODELS
 
 NETWORKS = {"mrpnet": "MRPNetSR", "gated_pixelrnn": "PictureToPicture", "convlstm_autoencoder": "PictureToPicture"}
 

@@ -27,10 +27,13 @@ from experiments.tasks.completion import (
     CompletionTrainConfig,
 )
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
-from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.hub.shipped import locate
+from rlenhance.io import read, write
+from rlenhance.io.masks import read_mask
+from rlenhance.learning.actions import ACTION_SETS, apply_action
+from rlenhance.learning.data import (
     Batch,
     CompletionSampler,
     ImageCache,
@@ -38,22 +41,24 @@ from rlenhance.data import (
     open_completion,
     without_near_duplicates,
 )
-from rlenhance.hub.checkpoint import create_network, load_network, save_checkpoint
-from rlenhance.hub.shipped import locate
-from rlenhance.io import read, write
-from rlenhance.io.masks import read_mask
-from rlenhance.metrics.completion import boundary_discontinuity, erode_to_center, masked_error, texture_difference
-from rlenhance.metrics.full_reference import ssim_map
-from rlenhance.models import MODELS, build_model
-from rlenhance.models.completion_policy import completion_input, copy_from_supervised, head_in_windows
-from rlenhance.models.restorer import pixel_shuffle_to
-from rlenhance.nn.distributions import PixelCategorical
+from rlenhance.learning.hub.checkpoint import create_network, load_network, save_checkpoint
+from rlenhance.learning.metrics.completion import (
+    boundary_discontinuity,
+    erode_to_center,
+    masked_error,
+    texture_difference,
+)
+from rlenhance.learning.metrics.full_reference import ssim_map
+from rlenhance.learning.models import MODELS, build_model
+from rlenhance.learning.models.completion_policy import completion_input, copy_from_supervised, head_in_windows
+from rlenhance.learning.models.restorer import pixel_shuffle_to
+from rlenhance.learning.nn.distributions import PixelCategorical
+from rlenhance.learning.ops.mask_windows import MaskWindows
+from rlenhance.learning.ops.masked_tensors import composite, downscale_masked, harmonic_fill, on_tensors
+from rlenhance.learning.rewards import Reward, RewardWeights
 from rlenhance.ops.inpaint import INPAINT_METHODS
-from rlenhance.ops.mask_windows import MaskWindows
-from rlenhance.ops.masked_tensors import composite, downscale_masked, harmonic_fill, on_tensors
 from rlenhance.ops.masks import MASK_GENERATORS, detect_mask, dilate_soft_edge, mask_from_difference
 from rlenhance.pipelines.complete import Completer, mask_regions
-from rlenhance.rewards import Reward, RewardWeights
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
 

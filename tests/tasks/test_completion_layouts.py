@@ -9,8 +9,8 @@ from experiments.tasks.completion import CompletionDataConfig
 from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, load_completion, open_completion
 from rlenhance.io import read
+from rlenhance.learning.data import ImageCache, load_completion, open_completion
 from rlenhance.ops.masks import detect_mask, dilate_soft_edge, mask_from_difference
 from tests.support.bedrooms import BOXES, bedroom, boxes, make_bedrooms, occlude, overlap
 

@@ -23,12 +23,12 @@ from experiments.tasks.restore_config import (
     recipe,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, CompletionSampler, ImageCache, open_completion
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.io import write
-from rlenhance.metrics.full_reference import ssim_map
-from rlenhance.models import MODELS, warm_start
-from rlenhance.models.warm_start import backbone_recipe
+from rlenhance.learning.data import Batch, CompletionSampler, ImageCache, open_completion
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.metrics.full_reference import ssim_map
+from rlenhance.learning.models import MODELS, warm_start
+from rlenhance.learning.models.warm_start import backbone_recipe
 from tests.support.bedrooms import BOXES, boxes, make_bedrooms, overlap
 from tests.tasks.test_restore import made_up_gated
 

@@ -31,17 +31,17 @@ from experiments.tasks.denoise import (
 )
 from experiments.tasks.denoise_baselines import best_sequences, filtered
 from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
-from rlenhance.actions import PIXELRL_TOOLS
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
-from rlenhance.data import NOISES, Batch, parse_noise
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, GreedyEpisode, build_model, warm_start
-from rlenhance.models.restorer import measured_noise
-from rlenhance.models.warm_start import as_restorer
-from rlenhance.ops.image_statistics import noise_deviation
+from rlenhance.learning.actions import PIXELRL_TOOLS
+from rlenhance.learning.data import NOISES, Batch, parse_noise
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import MODELS, GreedyEpisode, build_model, warm_start
+from rlenhance.learning.models.restorer import measured_noise
+from rlenhance.learning.models.warm_start import as_restorer
+from rlenhance.learning.ops.image import NUM_D4, d4_inverse, d4_transform
+from rlenhance.learning.ops.image_statistics import noise_deviation
 from tests.support.published import convolve, made_up_pixelrl
 
 SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
@@ -360,7 +360,7 @@ def test_a3c_learns_which_filter_is_right():
     clean = torch.rand(8, 1, 1, 1, generator=generator).expand(-1, -1, 12, 12)
     batch = Batch(clean + 0.1 * torch.randn(clean.shape, generator=generator), clean)
     from envs.denoise import DENOISING_REWARD
-    from rlenhance.rewards import Reward, RewardWeights
+    from rlenhance.learning.rewards import Reward, RewardWeights
     learner = A3C(policy, Reward(RewardWeights.only(**DENOISING_REWARD)), A3CConfig(
         rollouts_per_image=2, update_epochs=2, reward_map_kernel=3, entropy_target=(0.05, 0.0)))
     for _ in range(25):

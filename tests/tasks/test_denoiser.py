@@ -20,18 +20,18 @@ from experiments.tasks.restore_config import (
 )
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.data import CameraSettings, NoisySampler, SyntheticNoise, check_disjoint, open_clean
-from rlenhance.data.image_cache import ImageCache
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
 from rlenhance.io import Photo, read, write
-from rlenhance.metrics.full_reference import detail_kept, psnr
-from rlenhance.models import MODELS
-from rlenhance.models.published.ffdnet import gain_map
+from rlenhance.learning.data import CameraSettings, NoisySampler, SyntheticNoise, check_disjoint, open_clean
+from rlenhance.learning.data.image_cache import ImageCache
+from rlenhance.learning.hub.checkpoint import load_model, load_network, save_checkpoint
+from rlenhance.learning.hub.explain_filters import map_tools
+from rlenhance.learning.metrics.full_reference import detail_kept, psnr
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.models.published.ffdnet import gain_map
 from rlenhance.pipelines import denoise
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.data import make_pairs
 from tests.support.networks import make_model, make_tone, stir
 from tests.support.training import resume

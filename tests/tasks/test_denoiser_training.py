@@ -22,11 +22,11 @@ from experiments.tasks.restore_config import (
     RestoreTrainConfig,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, load_training, read_config, save_checkpoint
 from rlenhance.io import write
-from rlenhance.models import MODELS, warm_start
-from rlenhance.models.warm_start import denoiser_weights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, load_training, read_config, save_checkpoint
+from rlenhance.learning.models import MODELS, warm_start
+from rlenhance.learning.models.warm_start import denoiser_weights
 from tests.support.networks import make_model, stir
 from tests.support.training import resume
 

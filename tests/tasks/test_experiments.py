@@ -23,10 +23,10 @@ from experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, e
 from experiments.tasks.lowlight_policy import PolicyConfig
 from experiments.tasks.lowlight_rows import REWARDS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS, build_model
-from rlenhance.rewards import RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import MODELS, build_model
+from rlenhance.learning.rewards import RewardWeights
 from tests.support.training import SMALL, train_lowlight
 
 

@@ -24,10 +24,10 @@ from experiments.core.run import Run
 from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, load_training, read_config
-from rlenhance.models import MODELS
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, load_training, read_config
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.training import SMALL, resume, train_lowlight
 
 ROOT = Path(__file__).parents[2]
@@ -325,7 +325,7 @@ def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("rlenhance.hub.checkpoint._write", full)
+    monkeypatch.setattr("rlenhance.learning.hub.checkpoint._write", full)
     words = ["--data", str(pairs), "--out", str(tmp_path / "runs"), "--name", "other", "--updates", "1", "--state-size",
              "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
     assert train_command(LOWLIGHT, words) == 2

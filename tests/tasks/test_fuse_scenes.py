@@ -5,8 +5,8 @@ import pytest
 
 from experiments.scripts.fuse_scenes import Arguments, main
 from rlenhance.core.errors import UsageError
-from rlenhance.data import open_dataset
 from rlenhance.io import read, write
+from rlenhance.learning.data import open_dataset
 
 
 @pytest.fixture

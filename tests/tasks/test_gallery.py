@@ -5,8 +5,8 @@ import pytest
 from experiments.core.cli import run_cli
 from experiments.scripts import gallery
 from experiments.tasks.lowlight_policy import CONTROLS
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from tests.support.networks import make_model, make_policy, make_tone, stir
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from experiments.scripts import light_rule as rule
-from rlenhance.core.image import brightness
-from rlenhance.rewards import Transition
+from rlenhance.learning.ops.image import brightness
+from rlenhance.learning.rewards import Transition
 
 
 def _dark(generator, count=2, size=(32, 32)):

@@ -7,8 +7,8 @@ from experiments.scripts import fit_light_rule, light_rule, local_study, local_t
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import brightness, resize
-from rlenhance.metrics.full_reference import gt_mean_psnr
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr
+from rlenhance.learning.ops.image import brightness, resize
 
 
 @pytest.mark.parametrize("name", list(local_targets.TARGETS))

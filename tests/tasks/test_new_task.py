@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from experiments.core.cli import train_command
-from rlenhance.actions import ACTION_SETS
-from rlenhance.hub.checkpoint import read_config
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.hub.checkpoint import read_config
 from tests.support.training import resume
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "new_task.md"

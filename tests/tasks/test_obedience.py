@@ -11,9 +11,9 @@ from experiments.core.markdown import text_table
 from experiments.tasks.controllability import RESPONSES, adaptivity, controllability, defaults, well_exposed
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.models import GreedyEpisode
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import GreedyEpisode
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from tests.support.networks import make_model, make_policy, stir
 

@@ -8,10 +8,10 @@ from experiments.scripts import reward_optimum as optimum
 from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models import GreedyEpisode
-from rlenhance.ops.image_statistics import exposure_of
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import GreedyEpisode
+from rlenhance.learning.ops.image_statistics import exposure_of
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 
 def _optimum(weights, image, iterations=60, **config):

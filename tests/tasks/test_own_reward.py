@@ -17,12 +17,12 @@ from experiments.tasks.lowlight_data import LowLightDataConfig
 from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS
-from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
-from rlenhance.rewards.custom import SOURCES, nondifferentiable, validate_term
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
+from rlenhance.learning.rewards.custom import SOURCES, nondifferentiable, validate_term
 from tests.support.training import SMALL
 
-HEAD = "import numpy as np\nimport torch\nfrom rlenhance.rewards import action_term, state_term\n"
+HEAD = "import numpy as np\nimport torch\nfrom rlenhance.learning.rewards import action_term, state_term\n"
 LEVELS = """
 def levels(image, transition):
     '''Distinct grey levels, counted by NumPy.'''

@@ -24,7 +24,7 @@ from rlenhance.core import plugins
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import load_installed, load_plugin, loaded_plugins, unload_plugin
 from rlenhance.core.registry import REGISTRIES
-from rlenhance.hub.checkpoint import load_network, read_config
+from rlenhance.learning.hub.checkpoint import load_network, read_config
 from tests.support.plugins import page_files
 from tests.tasks.test_processes import run_command_line, words
 
@@ -57,7 +57,7 @@ class OwnLearner(Direct):
 BACKBONE = '''
 """A backbone."""
 
-from rlenhance.nn.backbones import BACKBONES, Compact
+from rlenhance.learning.nn.backbones import BACKBONES, Compact
 
 
 @BACKBONES.register("own_backbone")
@@ -69,7 +69,7 @@ class Own(Compact):
 '''
 
 TERM = '''
-from rlenhance.rewards import state_term
+from rlenhance.learning.rewards import state_term
 
 
 @state_term("own_term", default=0.5)

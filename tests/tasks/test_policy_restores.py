@@ -13,10 +13,10 @@ from experiments.tasks.toolchain import ToolchainNetworkConfig as Network
 from experiments.tasks.toolchain import ToolchainTrainConfig as Train
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_tensor
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import Photo, read, write
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.ops.image import to_tensor
 from rlenhance.pipelines import tool_choice
 from rlenhance.pipelines.restore import PhotoRestorer
 from rlenhance.pipelines.tool_choice import ToolChoice

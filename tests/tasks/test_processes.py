@@ -19,10 +19,10 @@ from experiments.core.distributed import make_fabric
 from experiments.core.run import Run
 from experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, ImageCache, Sampler, open_dataset
-from rlenhance.hub.checkpoint import load_training
-from rlenhance.models import MODELS, build_model
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch, ImageCache, Sampler, open_dataset
+from rlenhance.learning.hub.checkpoint import load_training
+from rlenhance.learning.models import MODELS, build_model
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 ROOT = Path(__file__).parents[2]
 PLAIN = {name: value for name, value in os.environ.items() if name not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}

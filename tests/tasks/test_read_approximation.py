@@ -27,8 +27,8 @@ from experiments.tasks.read_approximation_lines import (
 )
 from experiments.tasks.read_approximation_networks import ALPHABET, cut_lines, planes_of, read_lines, reading_loss
 from rlenhance.core.errors import UsageError
-from rlenhance.data.rendered_text import bundled_fonts
 from rlenhance.io import read
+from rlenhance.learning.data.rendered_text import bundled_fonts
 from rlenhance.ocr.engines import FunctionEngine
 from rlenhance.ocr.filters import turned
 from tests.support.reading import rendered

@@ -7,10 +7,10 @@ from experiments.core.cli import train_command
 from experiments.core.presets import begin_with
 from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
 from rlenhance.cli.main import main as command
-from rlenhance.data import open_dataset
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.io import read, write
-from rlenhance.models import MODELS
+from rlenhance.learning.data import open_dataset
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import MODELS
 
 
 def make_lol(place, training):

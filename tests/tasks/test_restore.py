@@ -27,7 +27,9 @@ from experiments.tasks.restore_config import (
 )
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.data import (
+from rlenhance.io import read, write
+from rlenhance.io.directory import EXIF_IFD
+from rlenhance.learning.data import (
     Batch,
     Downscale,
     ImageCache,
@@ -35,13 +37,11 @@ from rlenhance.data import (
     load_super_resolution,
     open_super_resolution,
 )
-from rlenhance.hub.checkpoint import load_model, load_network, save_checkpoint
-from rlenhance.io import read, write
-from rlenhance.io.directory import EXIF_IFD
-from rlenhance.metrics.full_reference import masked_psnr, psnr
-from rlenhance.models import MODELS, GreedyEpisode, MRPNetSR, warm_start
-from rlenhance.nn.backbones import BACKBONES, receptive_field
-from rlenhance.ops.masked_tensors import harmonic_fill, mask_out
+from rlenhance.learning.hub.checkpoint import load_model, load_network, save_checkpoint
+from rlenhance.learning.metrics.full_reference import masked_psnr, psnr
+from rlenhance.learning.models import MODELS, GreedyEpisode, MRPNetSR, warm_start
+from rlenhance.learning.nn.backbones import BACKBONES, receptive_field
+from rlenhance.learning.ops.masked_tensors import harmonic_fill, mask_out
 from rlenhance.ops.masks import MASK_GENERATORS
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.upscale import Upscaler

@@ -20,10 +20,10 @@ from experiments.tasks.restore_config import (
     network_arguments,
     recipe,
 )
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.models import MODELS
 from rlenhance.pipelines.upscale import Upscaler
 from tests.support.networks import stir
 
@@ -239,7 +239,7 @@ def test_a_large_photograph_of_scale_1_is_restored_in_tiles(config, generator, m
     with torch.inference_mode():
         whole = network(image)
         sizes = []
-        monkeypatch.setattr("rlenhance.models.mrpnet_sr.TILE", 16)
+        monkeypatch.setattr("rlenhance.learning.models.mrpnet_sr.TILE", 16)
         network.backbone.register_forward_hook(lambda module, inputs, output: sizes.append(inputs[0].shape))
         assert torch.allclose(network(image), whole, atol=1e-5)
     assert len(sizes) == 20 and max(max(size[-2:]) for size in sizes) <= 16 + 2 * network.receptive_radius

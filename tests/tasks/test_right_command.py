@@ -16,12 +16,12 @@ from rlenhance.cli.learn import fine_tuning
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.data import ImageCache, load_split, sample_photographs
-from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.hub.shipped import list_models
 from rlenhance.io import write
-from rlenhance.models import MODELS
-from rlenhance.rewards import RewardWeights
+from rlenhance.learning.data import ImageCache, load_split, sample_photographs
+from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.rewards import RewardWeights
 from rlenhance.web.model_catalog import choices
 from tests.support.networks import make_model, make_tone, stir
 

@@ -19,16 +19,16 @@ from envs import SelfEnhanceEnv
 from envs.self_enhance import load_latent_actions
 from envs.transition import start
 from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
-from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NUM_D4, d4_inverse, d4_transform
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.models import MODELS, DenoisingUNet, LatentEpisode, build_model
-from rlenhance.nn.latent import Codebook, PatchAutoencoder, measured_noise, permute_code
-from rlenhance.ops.patch_grid import PatchGrid
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS, apply_action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.models import MODELS, DenoisingUNet, LatentEpisode, build_model
+from rlenhance.learning.nn.latent import Codebook, PatchAutoencoder, measured_noise, permute_code
+from rlenhance.learning.ops.image import NUM_D4, d4_inverse, d4_transform
+from rlenhance.learning.ops.patch_grid import PatchGrid
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 SMALL = {"latent_dim": 16, "width": 4, "widths": (8, 8), "down": (1, 1), "up": (1,)}
 MOVES = {**SMALL, "codes": 16, "groups": 2, "axes": 2, "neighbours": 4, "parts": 2, "block": 16, "overlap": 4}
@@ -131,7 +131,7 @@ def test_whole_pictures_are_worked_on_in_parts(monkeypatch):
     told = torch.full((1, 1, 1, 1), 0.1)
     with torch.no_grad():
         whole = network.enhance(batch.image, batch.image, told)
-        monkeypatch.setattr("rlenhance.nn.latent.patch_autoencoder.AT_ONCE", 3)
+        monkeypatch.setattr("rlenhance.learning.nn.latent.patch_autoencoder.AT_ONCE", 3)
         assert torch.allclose(network.enhance(batch.image, batch.image, told), whole, atol=1e-5)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from rlenhance.actions import ACTION_SETS, apply_action
+from rlenhance.learning.actions import ACTION_SETS, apply_action
 from tests.tasks.test_rse import MOVES, noisy
 
 

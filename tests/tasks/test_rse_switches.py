@@ -12,10 +12,10 @@ from experiments.core.cli import train_command
 from experiments.tasks.rse.config import RSEConfig
 from experiments.tasks.rse.data import RSEDataConfig, open_rse
 from experiments.tasks.rse.task import RSE
-from rlenhance.data import ShardedSampler
-from rlenhance.data.sampler import by_file
-from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
+from rlenhance.learning.data import ShardedSampler
+from rlenhance.learning.data.sampler import by_file
+from rlenhance.learning.hub.checkpoint import load_model
 from tests.support.data import CLEAN, NOISY, example, framed, make_blocks, make_sidd
 from tests.tasks.test_rse_train import SMALL, scenes
 

@@ -14,8 +14,8 @@ from experiments.tasks.rse.model import RSENetworkConfig, make_autoencoder, mean
 from experiments.tasks.rse.stages import Stages, paired
 from experiments.tasks.rse.task import RSE
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import load_model
 from rlenhance.io import write
+from rlenhance.learning.hub.checkpoint import load_model
 from tests.support.data import CLEAN, NOISY, make_blocks, make_records, make_sidd
 from tests.support.training import resume
 

@@ -14,7 +14,7 @@ from experiments.core.cli import train_command
 from experiments.core.run_lock import LOCK, run_lock
 from experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import read_config
+from rlenhance.learning.hub.checkpoint import read_config
 from tests.support.data import make_pairs
 from tests.support.training import resume, train_lowlight
 

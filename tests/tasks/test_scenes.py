@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from experiments.tasks.relit_scenes import real_scenes, relit_scenes
-from rlenhance.actions import apply_action
 from rlenhance.core.errors import UsageError
-from rlenhance.data import RELIGHT_KINDS, Batch
-from rlenhance.models import GreedyEpisode
+from rlenhance.learning.actions import apply_action
+from rlenhance.learning.data import RELIGHT_KINDS, Batch
+from rlenhance.learning.models import GreedyEpisode
 from tests.support.networks import make_policy, stir
 
 

@@ -22,10 +22,10 @@ from experiments.tasks.small_tools import (
 )
 from experiments.tasks.toolchain_data import draw_patches
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.data.mixed_damage import SEVERITY
-from rlenhance.hub.checkpoint import load_network
-from rlenhance.models import MODELS, TOOL_NAMES
+from rlenhance.learning.data import Batch
+from rlenhance.learning.data.mixed_damage import SEVERITY
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import MODELS, TOOL_NAMES
 from tests.support.data import make_pairs
 
 NAMES = ("deblur-strong", "denoise-strong")

@@ -15,10 +15,10 @@ from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightComp
 from experiments.tasks.lowlight_report import LowLightReportConfig
 from experiments.tasks.presets import DENOISE_PRESETS, LOWLIGHT_PRESETS, preset_reward, with_words
 from rlenhance.core.errors import UnknownName
-from rlenhance.hub.checkpoint import load_network, read_config
 from rlenhance.hub.shipped import FOLDER, list_models
+from rlenhance.learning.hub.checkpoint import load_network, read_config
+from rlenhance.learning.rewards import RewardWeights
 from rlenhance.pipelines.presets import shipped_presets
-from rlenhance.rewards import RewardWeights
 from tests.support.training import train_lowlight
 
 SHIPPED = Path(__file__).parents[2] / "docs/results/shipped"

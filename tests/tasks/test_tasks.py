@@ -22,13 +22,13 @@ from experiments.tasks.denoiser_command import DENOISER
 from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.restore import RESTORE
 from experiments.tasks.rse.task import RSE
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.scalars import current_name
 from rlenhance.io import write
-from rlenhance.nn.backbones import BACKBONES
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.rewards import TERMS
 from rlenhance.ops.masks import MASK_GENERATORS
-from rlenhance.rewards import TERMS
 from tests.support.training import resume
 
 TASKS = {task.name: task for task in (LOWLIGHT, DENOISE, COMPLETION, RESTORE, RSE)} | {"denoiser": DENOISER}

@@ -19,8 +19,8 @@ from experiments.tasks.toolchain import (
     open_toolchain,
     run_chains,
 )
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, read_config
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, read_config
 from tests.support.training import resume
 
 

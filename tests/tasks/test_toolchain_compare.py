@@ -22,9 +22,9 @@ from experiments.tasks.toolchain_controls import (
 from experiments.tasks.toolchain_data import Patches
 from experiments.tasks.toolchain_search import best_fixed_chains, best_own_chains, gains_of, run_chain
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import MODELS
 from rlenhance.tools import Tool
 from tests.support.data import make_pairs
 

@@ -18,15 +18,15 @@ from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.io import write
-from rlenhance.models import MODELS, build_model, warm_start
-from rlenhance.models.completion_policy import completion_input
-from rlenhance.models.policy import make_observation
-from rlenhance.models.warm_start import backbone_recipe
-from rlenhance.nn.backbones import BACKBONES
-from rlenhance.ops.masked_tensors import mask_out
-from rlenhance.rewards import RewardWeights
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.models import MODELS, build_model, warm_start
+from rlenhance.learning.models.completion_policy import completion_input
+from rlenhance.learning.models.policy import make_observation
+from rlenhance.learning.models.warm_start import backbone_recipe
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.ops.masked_tensors import mask_out
+from rlenhance.learning.rewards import RewardWeights
 from tests.support.networks import stir
 
 #: Networks of restore_train, none of the shape that is the default, and as published.

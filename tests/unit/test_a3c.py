@@ -11,8 +11,8 @@ from agents.async_a3c import AsyncA3C, _Task, _Worker
 from agents.base import clone_weights
 from agents.shared_adam import SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.known_answer import REWARD, grey_batch, policy
 
 

@@ -5,10 +5,10 @@ import torch
 
 from agents import A3C, A3CConfig, OptimizerConfig
 from agents.rollout import action_penalties
-from rlenhance.actions import ACTION_SETS
-from rlenhance.data import Batch
-from rlenhance.nn.distributions import JointDistribution, SquashedGaussian
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.nn.distributions import JointDistribution, SquashedGaussian
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.known_answer import policy
 
 CURVE = ACTION_SETS.create("curve", agent_stride=4, low=-1, high=1)

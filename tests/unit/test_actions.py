@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 
 from experiments.laws import LAWS
 from experiments.laws.actions import random_action
-from rlenhance.actions import ACTION_SETS, PointwiseActions
 from rlenhance.core.errors import UsageError
-from rlenhance.metrics.full_reference import highlight_protection, mean_level, relative_color, relative_contrast
+from rlenhance.learning.actions import ACTION_SETS, PointwiseActions
+from rlenhance.learning.metrics.full_reference import (
+    highlight_protection,
+    mean_level,
+    relative_color,
+    relative_contrast,
+)
 
 _CURVES = [
     {"kind": kind, "channels": channels, **agents, "momentum": momentum}

@@ -5,7 +5,7 @@ import torch
 
 from experiments.laws import cases
 from experiments.laws.backbones import CONTEXT
-from rlenhance.nn.backbones import BACKBONES, FiLM
+from rlenhance.learning.nn.backbones import BACKBONES, FiLM
 
 
 @pytest.mark.parametrize("law, name", cases("backbone", BACKBONES), ids=str)

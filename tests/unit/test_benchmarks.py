@@ -24,9 +24,9 @@ from benchmarks.stopwatch import NETWORK, watched
 from envs import DenoiseEnv
 from envs.transition import start
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
 from rlenhance.hub import shipped
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 TINY = {"pictures": 2, "rollouts": 2, "horizon": 3, "side": 32}
 CASES = [replace(case, **TINY) for case in (COARSE, Case("pixelrnn"), Case("compact", 1),

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from envs import PixelEnv
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.metrics.blocking import blocking_excess, blocking_map, blocking_ratio
-from rlenhance.ops.patch_grid import PatchGrid
-from rlenhance.rewards import Reward, RewardWeights, Transition
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.blocking import blocking_excess, blocking_map, blocking_ratio
+from rlenhance.learning.ops.patch_grid import PatchGrid
+from rlenhance.learning.rewards import Reward, RewardWeights, Transition
 
 GEOMETRIES = [(16, 4), (24, 8), (16, 0), (8, 4)]
 every_geometry = pytest.mark.parametrize("block, overlap", GEOMETRIES)

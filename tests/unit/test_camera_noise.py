@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data import CameraSettings, as_jpeg, sample_photographs
 from rlenhance.io import read
+from rlenhance.learning.data import CameraSettings, as_jpeg, sample_photographs
 from rlenhance.ops.camera_noise import NUM_STATISTICS, block_means, estimate_camera_noise, noise_statistics
 from rlenhance.ops.noise_estimation import estimate_sigma, noise_map
 from rlenhance.pipelines.denoise import Denoiser

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.io import write
+from rlenhance.learning.data import (
     ImageCache,
     Sampler,
     check_disjoint,
@@ -20,8 +21,7 @@ from rlenhance.data import (
     records,
     validate_splits,
 )
-from rlenhance.data.tfrecords import crc32c, masked_crc
-from rlenhance.io import write
+from rlenhance.learning.data.tfrecords import crc32c, masked_crc
 from tests.support.data import example, faces, framed, make_records, message
 
 

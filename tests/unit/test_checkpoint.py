@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.types import PURPOSES
-from rlenhance.hub import checkpoint
-from rlenhance.hub.checkpoint import (
+from rlenhance.hub.info import read_info
+from rlenhance.learning.hub import checkpoint
+from rlenhance.learning.hub.checkpoint import (
     CONFIG,
     MODEL,
     TRAINING,
@@ -32,8 +33,7 @@ from rlenhance.hub.checkpoint import (
     restore,
     save_checkpoint,
 )
-from rlenhance.hub.info import read_info
-from rlenhance.models import MODELS, Policy, build_model
+from rlenhance.learning.models import MODELS, Policy, build_model
 from tests.support.networks import CHOICE, every_model, make_model, make_policy, stir, use
 
 FORMAT_1 = Path(__file__).parents[1] / "support/format1"

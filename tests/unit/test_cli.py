@@ -11,8 +11,8 @@ from PIL import Image
 from rlenhance import __version__
 from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir

@@ -17,8 +17,8 @@ from experiments.tasks.restore_config import (
     RestoreTrainConfig,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
-from rlenhance.data.camera_jpeg import align_pair, brighten_to, matching_curve
+from rlenhance.learning.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
+from rlenhance.learning.data.camera_jpeg import align_pair, brighten_to, matching_curve
 from rlenhance.ops.noise_estimation import NOISE_FLOOR, estimate_noise, noise_map, noise_map_from_image
 from tests.support.data import make_pairs
 from tests.support.networks import make_model

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlenhance.metrics.color_difference import ciede2000
+from rlenhance.ops.color_difference import ciede2000
 
 
 @pytest.mark.parametrize(("first", "second", "difference"), [

@@ -12,9 +12,9 @@ from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from experiments.tasks.restore import RESTORE
 from rlenhance.cli.main import main as rlenhance
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, open_clean, open_dataset, open_super_resolution, validate_splits
 from rlenhance.io import write
 from rlenhance.io.pairs import pair_files
+from rlenhance.learning.data import ImageCache, open_clean, open_dataset, open_super_resolution, validate_splits
 
 
 def picture(number, scale=1):

@@ -16,10 +16,10 @@ from rlenhance.engine.graph import COMPILED
 from rlenhance.engine.networks import load
 from rlenhance.engine.onnx_file import Node
 from rlenhance.hub import shipped
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.info import read_config
 from rlenhance.hub.open import open_network
 from rlenhance.hub.weight_files import read_weights
+from rlenhance.learning.hub.checkpoint import load_network
 
 pytestmark = pytest.mark.skipif(convolutions.NATIVE is None, reason="the package was installed without a C compiler")
 KINDS = {"cells": ("Conv", 3, 1, 1), "points": ("Conv", 1, 0, 1), "down": ("Conv", 2, 0, 2),

@@ -8,11 +8,11 @@ import torch
 from agents import A3C, A3CConfig, OptimizerConfig
 from envs import CurveOracleEnv, InvertibleCurveSource
 from envs.curve_oracle import invert_curve
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models import MODELS
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 CURVES = {
     "picture": {"agent_stride": 0},

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from experiments.tasks.lowlight_data import LowLightDataConfig, with_more_light
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.io import write
+from rlenhance.io.samples import sample_path
+from rlenhance.learning.data import (
     RELIGHT_KINDS,
     Batch,
     Darken,
@@ -28,9 +30,7 @@ from rlenhance.data import (
     split_by_scene,
     validate_splits,
 )
-from rlenhance.data.datasets import SAMPLE_SETS
-from rlenhance.io import write
-from rlenhance.io.samples import sample_path
+from rlenhance.learning.data.datasets import SAMPLE_SETS
 from tests.support.data import make_pairs
 
 

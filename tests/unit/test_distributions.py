@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import distributions as reference
 
-from rlenhance.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
+from rlenhance.learning.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian
 
 KINDS = (PixelCategorical, SquashedGaussian)
 

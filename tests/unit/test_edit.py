@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rlenhance.cli import main as cli
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.photo import Encoding, Metadata, Photo
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from tests.support.networks import CHOICE, make_policy, stir
 
 

@@ -19,10 +19,10 @@ from rlenhance.engine import graph as graphs
 from rlenhance.engine.graph import COMPILED, Graph, adds_bytes_exactly, available_backends
 from rlenhance.engine.onnx_file import StaleExport, read_facts
 from rlenhance.hub import shipped
-from rlenhance.hub.checkpoint import create_network, load_model, load_network, save_checkpoint
-from rlenhance.hub.export import EXPORTS, export_checkpoint, parts_of
 from rlenhance.hub.info import read_config
 from rlenhance.hub.weight_files import read_weights
+from rlenhance.learning.hub.checkpoint import create_network, load_model, load_network, save_checkpoint
+from rlenhance.learning.hub.export import EXPORTS, export_checkpoint, parts_of
 
 DENOISERS, ENLARGERS = ("denoiser", "denoiser-grey", "denoiser-photo"), ("upscale", "upscale-x2", "upscale-x4")
 backends = pytest.mark.parametrize("backend", available_backends())

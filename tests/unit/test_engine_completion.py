@@ -11,11 +11,11 @@ from experiments.laws.models import make_model
 from rlenhance import Completer
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.completion import ResidualCompletion
-from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate
-from rlenhance.hub.torch_network import TorchNetwork
-from rlenhance.ops.masked_tensors import downscale_masked as reduced_tensors
+from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
+from rlenhance.learning.hub.torch_network import TorchNetwork
+from rlenhance.learning.ops.masked_tensors import downscale_masked as reduced_tensors
 from rlenhance.ops.masks import MASK_GENERATORS, downscale_masked
 
 

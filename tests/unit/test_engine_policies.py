@@ -8,14 +8,15 @@ import pytest
 import torch
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import resize
 from rlenhance.core.pixels import resized_planes, to_planes
 from rlenhance.engine.episode import CompactEpisode, upsample_agents
-from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import list_models, locate
-from rlenhance.hub.torch_network import TorchNetwork
-from rlenhance.ops import guided_filter, image_statistics, plane_statistics
+from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
+from rlenhance.learning.hub.torch_network import TorchNetwork
+from rlenhance.learning.ops import guided_filter, image_statistics
+from rlenhance.learning.ops.image import resize
+from rlenhance.ops import plane_statistics
 from tests.support.networks import CHOICE, make_policy, stir
 
 SHIPPED = [model.name for model in list_models("enhance") if model.info.preferences]
@@ -65,7 +66,7 @@ def test_pixels_are_those_of_torch(name, dtype):
 
 def test_fewer_steps_and_no_local_agents():
     """Steps and the switch of the local agents mean what they mean in torch."""
-    from rlenhance.models import GreedyEpisode
+    from rlenhance.learning.models import GreedyEpisode
 
     engine, model = open_network(locate("natural")), load_model("natural")
     planes = resized_planes(_pictures()[1], 64)

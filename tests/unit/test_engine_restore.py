@@ -8,10 +8,10 @@ from experiments.laws.law import stir
 from experiments.laws.models import make_model
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.tool_gains import ToolGains
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate
-from rlenhance.hub.torch_network import TorchPlanner
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.hub.torch_network import TorchPlanner
 from rlenhance.tools import Tool
 
 

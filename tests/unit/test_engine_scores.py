@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.engine.scores import COSTS, RELATIVE, ssim_map
-from rlenhance.metrics import full_reference
+from rlenhance.learning.metrics import full_reference
+from rlenhance.learning.ops.image import limit_side, to_tensor
+from rlenhance.learning.rewards import TERMS, Transition
 from rlenhance.pipelines.score import SIDE, without_reference
-from rlenhance.rewards import TERMS, Transition
 
 
 def picture_of(height, width, seed=0, dtype=np.uint8):

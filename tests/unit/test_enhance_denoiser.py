@@ -10,11 +10,11 @@ from PIL import Image
 
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_tensor
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.models import MODELS
-from rlenhance.models.published.ffdnet import gain_map
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.models.published.ffdnet import gain_map
+from rlenhance.learning.ops.image import to_tensor
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_tone, stir

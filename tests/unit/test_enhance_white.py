@@ -9,8 +9,8 @@ import pytest
 from rlenhance import Enhancer
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_tensor
 from rlenhance.io import Photo, read, write
+from rlenhance.learning.ops.image import to_tensor
 from rlenhance.ops.white_balance import apply_gains, auto_gains, light_of_kelvin
 from rlenhance.pipelines.lut import make_cube
 from rlenhance.pipelines.options import EnhanceSettings, format_flags, from_json, to_json

@@ -8,10 +8,10 @@ from PIL import Image, ImageOps
 
 from experiments.laws.models import gives_pictures
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read, write
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer

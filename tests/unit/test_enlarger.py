@@ -10,9 +10,9 @@ from PIL import Image
 
 from rlenhance import Upscaler
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Downscale
-from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Downscale
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
 from tests.support.networks import stir
 
 

@@ -12,12 +12,12 @@ from gymnasium.vector import AutoresetMode
 
 import envs
 from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
-from rlenhance.actions import ACTION_SETS, apply_action
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.nn.preferences import Preferences
-from rlenhance.ops.image_statistics import auto_exposure
-from rlenhance.rewards import TERMS, Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS, apply_action
+from rlenhance.learning.data import Batch
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.ops.image_statistics import auto_exposure
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 
 # the others have tests of their own: test_denoise, test_completion, test_rse
 CURVE_IDS = [name for name in ENV_IDS if name.split("/")[1] not in ("Denoise-v0", "Completion-v0", "SelfEnhance-v0",
@@ -152,7 +152,7 @@ def test_state_terms_telescope_over_the_episode(image, generator):
         for name, part in info["reward_terms"].items():
             total[name] = total.get(name, 0) + part["raw"]
         last = info.get("final_obs", observation)["image"]
-    from rlenhance.rewards import TERMS, Transition
+    from rlenhance.learning.rewards import TERMS, Transition
     levels = {"exposure_level": torch.full((1, 1, 1, 1), env.reward.weights.exposure_level)}
     whole = env.reward.terms(Transition(image, last, image, torch.zeros(2, 1, 1, 1), levels))
     for name, value in whole.items():
@@ -252,7 +252,7 @@ def test_spaces_follow_the_pictures(image):
 
 
 @pytest.mark.parametrize("options, text", [
-    ({"batch": torch.zeros(1, 3, 8, 8)}, "rlenhance.data.Batch"),
+    ({"batch": torch.zeros(1, 3, 8, 8)}, "rlenhance.learning.data.Batch"),
     ({"batch": Batch(torch.full((1, 3, 8, 8), 255.0))}, "to_tensor"),
     ({"global": 1}, "the options batch and preference"),
 ])

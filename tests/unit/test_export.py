@@ -9,9 +9,9 @@ import torch
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
-from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.models import MODELS
-from rlenhance.pipelines import onnx as export
+from rlenhance.learning.hub import onnx as export
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_policy, make_tone, stir
 

@@ -5,21 +5,21 @@ import pytest
 import torch
 
 from experiments.laws.law import stir
-from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import to_planes
 from rlenhance.engine.filters import FilterEpisode, later_reach, unet_reach
 from rlenhance.engine.graph import available_backends
 from rlenhance.engine.networks import load
 from rlenhance.engine.patches import Patches
-from rlenhance.hub.checkpoint import load_model, save_checkpoint
-from rlenhance.hub.export import export_checkpoint
 from rlenhance.hub.info import read_config
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate
 from rlenhance.hub.weight_files import read_weights
-from rlenhance.models.tiled import episode_radius
-from rlenhance.ops.patch_grid import PatchGrid
+from rlenhance.learning.actions import LatentActions
+from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
+from rlenhance.learning.hub.export import export_checkpoint
+from rlenhance.learning.models.tiled import episode_radius
+from rlenhance.learning.ops.patch_grid import PatchGrid
 from tests.support.networks import make_model
 
 UNET = {"name": "gru_unet", "widths": (4, 4), "blocks": (1, 1)}

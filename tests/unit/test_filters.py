@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy import ndimage
 
-from rlenhance.actions import FILTERS, PIXELRL_TOOLS, FilterActions
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.ops import filters
+from rlenhance.learning.actions import FILTERS, PIXELRL_TOOLS, FilterActions
+from rlenhance.learning.ops import filters
 
 DISC = np.hypot(*np.mgrid[-2:3, -2:3]) <= 2
 

@@ -11,11 +11,11 @@ from safetensors.torch import save_file
 
 from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import load_model, load_network, load_training, save_checkpoint
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
 from rlenhance.hub.open import open_network
 from rlenhance.hub.weight_files import MAX_HEADER
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import load_model, load_network, load_training, save_checkpoint
+from rlenhance.learning.models import MODELS
 
 BACKBONE = {"name": "compact", "width": 8}
 
@@ -113,7 +113,7 @@ def test_a_huge_header_and_odd_types_are_refused(model, read):
 
 def test_an_archive_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
     """Zeros take a thousandth of their size in an archive: it is refused before they are unpacked."""
-    monkeypatch.setattr("rlenhance.hub.plain_arrays._MOST_UNPACKED", 1 << 20)
+    monkeypatch.setattr("rlenhance.learning.hub.plain_arrays._MOST_UNPACKED", 1 << 20)
     path = tmp_path / "model.npz"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", bytes(2 << 20))

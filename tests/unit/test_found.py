@@ -10,9 +10,9 @@ import torch
 from envs import CompletionEnv, CurveOracleEnv, DenoiseEnv, LowLightEnv
 from rlenhance import Completer, Upscaler
 from rlenhance.core.errors import UsageError
-from rlenhance.data.tfrecords import records
 from rlenhance.io import exif
 from rlenhance.io.decoder import decode
+from rlenhance.learning.data.tfrecords import records
 from tests.stress.tfrecords import example, record
 from tests.support import corpus
 

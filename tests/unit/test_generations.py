@@ -5,7 +5,7 @@ import torch
 
 from agents.self_training import EarlyStopping, SelfTrainingBuffer
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
+from rlenhance.learning.data import Batch
 
 
 def _batch(count, mark=0, size=8):

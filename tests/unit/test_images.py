@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import (
+from rlenhance.core.pixels import mean_matrix, pad_planes, resize_planes
+from rlenhance.learning.ops.image import (
     area_means,
     brightness,
     check_image,
@@ -16,9 +17,8 @@ from rlenhance.core.image import (
     to_array,
     to_tensor,
 )
-from rlenhance.core.pixels import mean_matrix, pad_planes, resize_planes
-from rlenhance.core.visualize import action_colors, grid, side_by_side
-from rlenhance.ops.image_statistics import exposure_of, picture_statistics, soft_histogram
+from rlenhance.learning.ops.image_statistics import exposure_of, picture_statistics, soft_histogram
+from rlenhance.learning.ops.visualize import action_colors, grid, side_by_side
 from rlenhance.ops.plane_statistics import STATISTICS
 
 

@@ -12,9 +12,9 @@ from agents import A3C, SAC, A3CConfig, Direct, DirectConfig, SACConfig
 from envs import ENV_IDS, LowLightEnv
 from envs.transition import unweighted_gains
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models.policy import PixelPolicy
-from rlenhance.rewards import TERMS, Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models.policy import PixelPolicy
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 
 #: The reward of reading is no term.
 every_id = pytest.mark.parametrize("name", [name for name in ENV_IDS if name != "rlenhance/Read-v0"])

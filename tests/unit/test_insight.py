@@ -6,8 +6,8 @@ from PIL import Image, ImageFilter
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.ops.region import blend_region, region_weights
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain import explain

@@ -180,7 +180,7 @@ def test_no_child_stays_when_the_parent_is_killed(busy):
 def test_without_posix_everything_imports_and_a_limit_is_refused(tmp_path):
     """As on Windows: files are read without limits, and asking for one is told."""
     code = ("import sys; sys.modules['fcntl'] = sys.modules['resource'] = None\n"
-            "import numpy as np, rlenhance.web.service, rlenhance.data\n"
+            "import numpy as np, rlenhance.web.service, rlenhance.learning.data\n"
             "from rlenhance.io import read, write\n"
             "path = write(np.zeros((4, 4, 3), np.uint8), 'a.png')\n"
             "assert read(path).pixels.shape == (4, 4, 3)\n"

@@ -11,8 +11,8 @@ from rlenhance.cli.main import main
 from rlenhance.core import devices
 from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_policy, stir
 

@@ -22,13 +22,13 @@ from agents.a3c import EntropyController
 from agents.optim import OptimizerStep
 from experiments.laws import cases
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, save_checkpoint
-from rlenhance.models import MODELS, build_model, make_observation, warm_start
-from rlenhance.nn.backbones import BACKBONES
-from rlenhance.ops.image_statistics import picture_statistics
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.models import MODELS, build_model, make_observation, warm_start
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.ops.image_statistics import picture_statistics
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, state_term
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import TERMS, Reward, RewardWeights, state_term
 from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_error, policy
 
 #: One of them in the quick tests.

@@ -6,9 +6,9 @@ import pytest
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.metrics.style import MEASURES, clamp_to_ranges, measure
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.ops.style import MEASURES, clamp_to_ranges, measure
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from tests.support.networks import make_model, make_policy, make_tone, stir
 

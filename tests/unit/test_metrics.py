@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from rlenhance.core.errors import UsageError
-from rlenhance.metrics import full_reference as metrics
+from rlenhance.learning.metrics import full_reference as metrics
 
 
 @pytest.fixture

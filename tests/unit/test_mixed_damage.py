@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data import DAMAGES, LEVELS, MixedDamage, damage
-from rlenhance.data.mixed_damage import ENDS, SEVERITY, WIDE, combinations
-from rlenhance.metrics.full_reference import psnr
+from rlenhance.learning.data import DAMAGES, LEVELS, MixedDamage, damage
+from rlenhance.learning.data.mixed_damage import ENDS, SEVERITY, WIDE, combinations
+from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.tools.named import trial_picture
 
 

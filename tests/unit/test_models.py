@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from agents.base import make_env
 from experiments.laws import cases
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.core.image import resize
-from rlenhance.data import Batch
-from rlenhance.models import MODELS, GreedyEpisode, PixelPolicy, build_model, make_observation
-from rlenhance.nn.preferences import Preferences
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS, GreedyEpisode, PixelPolicy, build_model, make_observation
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.ops.image import resize
+from rlenhance.learning.rewards import Reward, RewardWeights
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
-from rlenhance.rewards import Reward, RewardWeights
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data import ImageCache, Splits, without_near_duplicates
-from rlenhance.data.examples import Example
-from rlenhance.data.near_duplicates import NEAR, perceptual_hash, similar_pairs
 from rlenhance.io import write
+from rlenhance.learning.data import ImageCache, Splits, without_near_duplicates
+from rlenhance.learning.data.examples import Example
+from rlenhance.learning.data.near_duplicates import NEAR, perceptual_hash, similar_pairs
 
 
 def picture(seed: int, height: int = 120, width: int = 160) -> np.ndarray:

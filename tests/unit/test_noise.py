@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Darken
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.data import Darken
 from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, estimate_sigma, noise_map, upsample_map
 
 

@@ -3,9 +3,9 @@
 import pytest
 
 from rlenhance.cli import main as cli
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
 from tests.support.networks import stir
 
 

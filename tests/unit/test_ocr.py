@@ -313,7 +313,7 @@ def test_engines_read_plain_text(name):
     """Large black letters on white, in a block and anywhere."""
     from PIL import Image, ImageDraw, ImageFont
 
-    from rlenhance.data.rendered_text import bundled_fonts
+    from rlenhance.learning.data.rendered_text import bundled_fonts
 
     try:
         engine = engine_of(name)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.mixed_damage import damage
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io import read
 from rlenhance.io.samples import sample_path
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import TOOL_NAMES
+from rlenhance.learning.data.mixed_damage import damage
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import TOOL_NAMES
 from rlenhance.tools import TOOLS, own_tools, tool_of, toolkit
 
 

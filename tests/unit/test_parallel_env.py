@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from envs import ENV_IDS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.rewards import TERMS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.rewards import TERMS
 
 pettingzoo = pytest.importorskip("pettingzoo", reason='pip install "rlenhance[pettingzoo]"')
 from pettingzoo.test import parallel_api_test, parallel_seed_test  # noqa: E402

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from rlenhance import Completer
+from rlenhance.learning.ops.masked_tensors import harmonic_fill, on_tensors
 from rlenhance.ops import patchmatch
-from rlenhance.ops.masked_tensors import harmonic_fill, on_tensors
 from rlenhance.pipelines.options import CompleteSettings
 
 

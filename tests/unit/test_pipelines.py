@@ -15,9 +15,9 @@ from PIL import Image
 from rlenhance.cli.main import main, parser
 from rlenhance.cli.photo_command import read_settings
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import Photo, read, write
 from rlenhance.io.photo import Metadata
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser

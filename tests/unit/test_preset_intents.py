@@ -12,7 +12,7 @@ from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.io.samples import sample_path
-from rlenhance.metrics.color_difference import TOLD_APART, thumbnail_difference
+from rlenhance.ops.color_difference import TOLD_APART, thumbnail_difference
 from rlenhance.pipelines.presets import shipped_presets
 
 DOCS = Path(__file__).parents[2] / "docs"

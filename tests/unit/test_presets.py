@@ -6,8 +6,8 @@ import pytest
 from experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.cli import main as cli
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir

@@ -11,12 +11,12 @@ from rlenhance.core.errors import UsageError
 from rlenhance.engine import networks
 from rlenhance.engine.graph import adds_bytes_exactly
 from rlenhance.engine.networks import load
-from rlenhance.hub.checkpoint import save_checkpoint
-from rlenhance.hub.export import export_checkpoint
 from rlenhance.hub.info import read_config
-from rlenhance.hub.quantize import Recorder, quantize_part
 from rlenhance.hub.weight_files import read_weights
 from rlenhance.io import write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.hub.export import export_checkpoint
+from rlenhance.learning.hub.quantize import Recorder, quantize_part
 from tests.support.networks import make_model
 
 

@@ -12,9 +12,9 @@ import torch
 from experiments.scripts import package_reader
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
 from rlenhance.ocr.engines import FunctionEngine
 from rlenhance.ocr.filters import CHAINS, grey_of
 from rlenhance.ocr.observation import seen_readings

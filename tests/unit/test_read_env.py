@@ -14,8 +14,8 @@ from envs import ReadEnv
 from envs.read_scenes import ReadScenes
 from experiments.tasks.read import seen_examples, validate
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models import MODELS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS
 from rlenhance.ocr.engines import FunctionEngine
 from tests.support.reading import CHAINS, LevelScenes, level_scenes, rendered
 

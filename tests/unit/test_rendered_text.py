@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data.rendered_text import (
+from rlenhance.learning.data.rendered_text import (
     CAMERAS,
     LAYOUTS,
     SIZE,
@@ -14,7 +14,7 @@ from rlenhance.data.rendered_text import (
     draw_text,
     fonts_of,
 )
-from rlenhance.data.rendered_words import SHARES, words_of
+from rlenhance.learning.data.rendered_words import SHARES, words_of
 from tests.support.reading import rendered
 
 

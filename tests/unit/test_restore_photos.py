@@ -6,8 +6,8 @@ import pytest
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import Photo, read, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.restore import NOTHING, PhotoRestorer, apply_tool, describe, words_of
 from rlenhance.pipelines.tool_choice import patches_of
 from rlenhance.tools import Tool, tool_of

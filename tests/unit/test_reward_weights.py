@@ -7,15 +7,15 @@ import pytest
 
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array
-from rlenhance.data import ImageCache, load_split, sample_photographs
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
-from rlenhance.models import MODELS
+from rlenhance.learning.data import ImageCache, load_split, sample_photographs
+from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.ops.image import to_array
+from rlenhance.learning.rewards import TERMS
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import EnhanceSettings
 from rlenhance.pipelines.reward_weights import PREFERENCES_OF_TERMS, apply_reward
-from rlenhance.rewards import TERMS
 from tests.support.networks import make_tone, stir
 
 RANGES = {"exposure_level": (0.2, 0.475, 0.7), "color": (-1, 0, 1), "highlights": (0, 0, 1)}

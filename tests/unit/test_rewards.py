@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from experiments.laws import cases
 from experiments.laws.rewards import make_step
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.core.image import resize
-from rlenhance.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
+from rlenhance.learning.ops.image import resize
+from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
 
 LEVEL = torch.full((1, 1, 1, 1), 0.5)
 REFERENCE = [name for name in TERMS if TERMS[name].reference]

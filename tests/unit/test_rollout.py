@@ -14,9 +14,9 @@ from agents.rollout import (
     scope_rewards,
 )
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.models import MODELS
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import MODELS
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 
 def maps(*values):

@@ -9,8 +9,8 @@ from agents import SAC, SACConfig
 from agents.critic import Critic, min_q
 from agents.replay import EpisodeReplayBuffer
 from agents.sac import KLConstraint, lambda_targets
-from rlenhance.data import Batch
-from rlenhance.models import make_observation
+from rlenhance.learning.data import Batch
+from rlenhance.learning.models import make_observation
 from tests.support.known_answer import FAST, REWARD, grey_batch, policy
 
 PER_CELL = {"std_mode": "predicted", "decision_size": None}

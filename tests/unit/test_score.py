@@ -7,11 +7,11 @@ import pytest
 
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import limit_side, to_tensor
 from rlenhance.io import write
-from rlenhance.metrics.full_reference import gt_mean_psnr, mean_level, psnr, ssim
+from rlenhance.learning.metrics.full_reference import gt_mean_psnr, mean_level, psnr, ssim
+from rlenhance.learning.ops.image import limit_side, to_tensor
+from rlenhance.learning.rewards import TERMS
 from rlenhance.pipelines.score import SIDE, with_reference, without_reference
-from rlenhance.rewards import TERMS
 
 
 def _pair(size, dtype=np.uint8, seed=0):

@@ -8,8 +8,8 @@ import pytest
 from rlenhance.cli import main as cli
 from rlenhance.cli.series_options import settle_reference
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import make_plan, read, run_batch, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.ops.common_content import View, common_pixels
 from rlenhance.ops.white_balance import apply_gains, kelvin_gains
 from rlenhance.pipelines.enhance import Enhancer

@@ -12,7 +12,9 @@ import torch
 
 from experiments.scripts import pack_shards
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.io.encoder import encode
+from rlenhance.io.photo import Photo
+from rlenhance.learning.data import (
     ImageCache,
     Sampler,
     check_disjoint,
@@ -22,10 +24,8 @@ from rlenhance.data import (
     shards,
     validate_splits,
 )
-from rlenhance.data import sampler as samplers
-from rlenhance.data.sampler import streamed
-from rlenhance.io.encoder import encode
-from rlenhance.io.photo import Photo
+from rlenhance.learning.data import sampler as samplers
+from rlenhance.learning.data.sampler import streamed
 
 
 def picture(number, size=(20, 24)):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from rlenhance.actions import ACTION_SETS, apply_action, apply_and_measure
-from rlenhance.core.image import constants
-from rlenhance.metrics.full_reference import ssim
-from rlenhance.rewards import Reward, RewardWeights, Transition, resize_map, term_means
+from rlenhance.learning.actions import ACTION_SETS, apply_action, apply_and_measure
+from rlenhance.learning.metrics.full_reference import ssim
+from rlenhance.learning.ops.image import constants
+from rlenhance.learning.rewards import Reward, RewardWeights, Transition, resize_map, term_means
 
 CURVES = [{"name": "curve"}, {"name": "curve", "momentum": 0.2, "channels": "coupled"},
           {"name": "curve", "channels": "chroma"}, {"name": "tone"}, {"name": "curve", "agent_stride": 0}]

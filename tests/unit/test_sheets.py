@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rlenhance.cli import main as cli
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import contact_sheet as sheet
 from rlenhance.io import read, write
 from rlenhance.io.contact_sheet import Cell, make_sheet, thumbnail
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import make_model, make_tone, stir
 

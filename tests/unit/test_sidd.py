@@ -10,7 +10,8 @@ from scipy.io import savemat
 
 from experiments.scripts import sidd_layout
 from rlenhance.core.errors import UsageError
-from rlenhance.data import (
+from rlenhance.io import write
+from rlenhance.learning.data import (
     ImageCache,
     check_disjoint,
     load_split,
@@ -20,7 +21,6 @@ from rlenhance.data import (
     validate_splits,
     validation_blocks,
 )
-from rlenhance.io import write
 from tests.support.data import CLEAN, NOISY, make_blocks, make_sidd
 
 
@@ -89,7 +89,7 @@ def test_blocks_are_the_test_split(tmp_path, options):
 
 def test_opening_reads_no_values(tmp_path, monkeypatch):
     """Names and shapes come from the header; values are read once per file, when the first block is asked for."""
-    from rlenhance.data import sidd
+    from rlenhance.learning.data import sidd
 
     make_blocks(tmp_path)
     read = []
@@ -163,7 +163,7 @@ def test_the_layout_can_be_made(tmp_path):
 
 def test_a_mat_file_that_kills_its_reader_is_refused(tmp_path, monkeypatch):
     """SciPy crashes on some damaged files: its child ends, and the caller is told by the file's name."""
-    from rlenhance.data import sidd
+    from rlenhance.learning.data import sidd
 
     monkeypatch.setattr(sidd, "variables_of", _crash)
     file = tmp_path / "ValidationNoisyBlocksSrgb.mat"

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rlenhance.core.errors import UsageError
-from rlenhance.data import CameraJpegSampler, CameraSettings, Example, ImageCache, SimulatedCamera
-from rlenhance.data.simulated_camera import MOSAICS, SMOOTHINGS
+from rlenhance.learning.data import CameraJpegSampler, CameraSettings, Example, ImageCache, SimulatedCamera
+from rlenhance.learning.data.simulated_camera import MOSAICS, SMOOTHINGS
 from rlenhance.ops.noise_estimation import estimate_sigma, noise_map_from_image
 
 #: A camera whose processing changes nothing.

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from experiments.laws.actions import random_action
-from rlenhance.actions import ACTION_SETS, FusedRenderer, apply_action, upsample_agents
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import to_array, to_tensor
 from rlenhance.engine import render as sweeps
 from rlenhance.engine.episode import CompactPolicy
-from rlenhance.models import GreedyEpisode, make_observation
+from rlenhance.learning.actions import ACTION_SETS, FusedRenderer, apply_action, upsample_agents
+from rlenhance.learning.models import GreedyEpisode, make_observation
+from rlenhance.learning.ops.image import to_array, to_tensor
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 SETS = [

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.actions import ACTION_SETS, FusedRenderer
-from rlenhance.core.image import resize, resized_tensor, to_tensor
-from rlenhance.models import GreedyEpisode
-from rlenhance.models import episode as unrolled_module
-from rlenhance.models.tiled import can_tile, receptive_radius, run_tiled
+from rlenhance.learning.actions import ACTION_SETS, FusedRenderer
+from rlenhance.learning.models import GreedyEpisode
+from rlenhance.learning.models import episode as unrolled_module
+from rlenhance.learning.models.tiled import can_tile, receptive_radius, run_tiled
+from rlenhance.learning.ops.image import resize, resized_tensor, to_tensor
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 
 NETWORKS = [

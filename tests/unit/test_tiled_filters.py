@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.actions import FILTERS, PIXELRL_TOOLS
 from rlenhance.core.errors import UsageError
-from rlenhance.models import MODELS, GreedyEpisode
-from rlenhance.models.tiled import episode_radius, run_filters_tiled
-from rlenhance.ops.filters import find_tiled_filter
+from rlenhance.learning.actions import FILTERS, PIXELRL_TOOLS
+from rlenhance.learning.hub.explain_filters import map_tools
+from rlenhance.learning.models import MODELS, GreedyEpisode
+from rlenhance.learning.models.tiled import episode_radius, run_filters_tiled
+from rlenhance.learning.ops.filters import find_tiled_filter
 from rlenhance.ops.filters_batched import PIXELRL_FILTERS
 from rlenhance.pipelines.denoise import Denoiser
-from rlenhance.pipelines.explain_filters import map_tools
 from tests.support.networks import stir
 
 UNET = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
@@ -88,7 +88,7 @@ def test_a_pixel_sees_no_farther_than_its_reach(name, generator):
 
 def test_large_pictures_are_tiled_in_use(generator, monkeypatch):
     """In inference mode the model goes tile by tile, and gives what it gives otherwise."""
-    from rlenhance.models import tiled
+    from rlenhance.learning.models import tiled
 
     policy = make_policy()
     image = torch.rand(1, 1, 60, 75, generator=generator)
@@ -131,7 +131,7 @@ def test_grey_policies_take_colours_channel_by_channel(generator):
 
 def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch):
     """The map of a picture in tiles is that of the whole; of colours, the winner among the channels."""
-    from rlenhance.models import tiled
+    from rlenhance.learning.models import tiled
 
     policy = make_policy()
     grey = np.repeat(torch.rand(50, 66, 1, generator=generator).numpy(), 3, axis=2)
@@ -145,7 +145,7 @@ def test_which_filter_won_is_told_of_tiles_and_of_colours(generator, monkeypatch
 
 def test_photographs_of_one_pixel_and_in_sixteen_bits(tmp_path, generator):
     """Every file goes through."""
-    from rlenhance.hub.checkpoint import save_checkpoint
+    from rlenhance.learning.hub.checkpoint import save_checkpoint
 
     save_checkpoint(tmp_path / "policy", make_policy())
     enhancer = Denoiser(tmp_path / "policy")

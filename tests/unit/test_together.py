@@ -8,8 +8,8 @@ import pytest
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_model, make_policy, stir
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from envs import ToolchainEnv
-from rlenhance.actions import ToolchainActions
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
+from rlenhance.learning.actions import ToolchainActions
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.tools import Tool, ToolCache
 
 ADD, HALF = (Tool(name, name, function, cost, 0) for name, function, cost in (

@@ -9,8 +9,8 @@ from agents import A3CConfig, OptimizerConfig
 from agents.dqn import DQN, DQNConfig
 from agents.toolchain_actor import ToolchainA3C
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import flatten, load_network, restore, save_checkpoint
-from rlenhance.models import MODELS
+from rlenhance.learning.hub.checkpoint import flatten, load_network, restore, save_checkpoint
+from rlenhance.learning.models import MODELS
 from tests.support.known_chain import TOOLS, chain_batch, make_env, make_planner, regret
 
 FAST = OptimizerConfig(3e-3, 20, 0.02, 5.0)

@@ -8,8 +8,8 @@ from agents.rollout import collect_rollout
 from experiments.core.collapse import TrainingWatch, collapse_metrics, collapse_warning
 from experiments.core.fit import Budget, fit
 from experiments.core.run import Run
-from rlenhance.data import Batch
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import Batch
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.known_answer import grey_batch, policy
 from tests.support.networks import make_policy, stir
 

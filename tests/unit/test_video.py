@@ -13,10 +13,10 @@ from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import write
 from rlenhance.io.video_codec import probe
 from rlenhance.io.video_formats import choose_encoding, nearest_format
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines import video
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.video import Progress, enhance_clip

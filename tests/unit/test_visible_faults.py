@@ -15,8 +15,8 @@ from benchmarks.failures import main as failures
 from benchmarks.looks import Arguments, busiest, main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
-from rlenhance.metrics.visible_faults import banding, newly_burnt, visible_noise
-from rlenhance.models import MODELS
+from rlenhance.learning.models import MODELS
+from rlenhance.ops.visible_faults import banding, newly_burnt, visible_noise
 
 
 def test_only_what_was_whole_is_newly_burnt():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rlenhance import Denoiser, Enhancer
-from rlenhance.core.image import to_tensor
 from rlenhance.io import Photo, read, write
-from rlenhance.metrics.full_reference import psnr
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.ops.image import to_tensor
 from rlenhance.ops import noise_pyramid
 from rlenhance.ops.noise_pyramid import halved, shrink_noise
 from rlenhance.pipelines import denoise as pipeline

@@ -10,9 +10,9 @@ import pytest
 
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.checkpoint import save_checkpoint
 from rlenhance.io import read, write
 from rlenhance.io.watcher import FolderWatcher
+from rlenhance.learning.hub.checkpoint import save_checkpoint
 from tests.support.networks import make_planner
 
 

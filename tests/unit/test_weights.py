@@ -15,9 +15,9 @@ from experiments.scripts import package_model as ship
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.hub.info import read_info
 from rlenhance.io import read, write
+from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer

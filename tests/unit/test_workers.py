@@ -15,8 +15,8 @@ from experiments.core.run import Run
 from experiments.tasks.lowlight import LOWLIGHT
 from experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network, read_config
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network, read_config
 from tests.support.known_answer import FAST, REWARD, grey_batch, mean_error, policy
 from tests.support.training import resume, train_lowlight
 

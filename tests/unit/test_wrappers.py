@@ -15,11 +15,11 @@ from gymnasium.vector import AutoresetMode
 
 import envs
 from envs import FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
-from rlenhance.actions import ACTION_SETS
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.nn.preferences import Preferences
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS
+from rlenhance.learning.data import Batch
+from rlenhance.learning.nn.preferences import Preferences
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 ID = "rlenhance/CurveOracle-v0"
 CLASSIC = {"kind": "categorical", "agent_stride": 1, "global_agent": False, "channels": "coupled"}

@@ -5,14 +5,14 @@ import torch
 
 from agents import A3C, A3CConfig
 from agents.rollout import collect_rollout, concat_steps, evaluate_actions
-from rlenhance.actions import ACTION_SETS, apply_action
-from rlenhance.actions.tone import ToneActions
-from rlenhance.data import Batch
-from rlenhance.hub.checkpoint import load_network
 from rlenhance.hub.shipped import locate
-from rlenhance.models import GreedyEpisode, make_observation
-from rlenhance.models.tiled import run_tiled
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.actions import ACTION_SETS, apply_action
+from rlenhance.learning.actions.tone import ToneActions
+from rlenhance.learning.data import Batch
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import GreedyEpisode, make_observation
+from rlenhance.learning.models.tiled import run_tiled
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.networks import make_model, make_policy, stir
 
 POLICIES = [({"name": "curve"}, "compact", "scheduled"), ({"name": "tone"}, "compact", "predicted"),

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.actions import LatentActions
 from rlenhance.core.errors import UsageError
-from rlenhance.data import Batch
-from rlenhance.nn.latent import PatchAutoencoder, measured_noise
+from rlenhance.learning.actions import LatentActions
+from rlenhance.learning.data import Batch
+from rlenhance.learning.nn.latent import PatchAutoencoder, measured_noise
 
 _EPSILON = 0.05  # of the finite difference
 _LEAST = 1e-6  # of the largest eigenvalue: directions that show nothing

@@ -15,8 +15,7 @@ from experiments.core.config import default_is, one_of
 from experiments.core.dataset import Dataset
 from experiments.tasks.denoise import middles
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import center_crop
-from rlenhance.data import (
+from rlenhance.learning.data import (
     Batch,
     Example,
     ImageCache,
@@ -33,9 +32,10 @@ from rlenhance.data import (
     validation_blocks,
     without_near_duplicates,
 )
-from rlenhance.data.datasets import examples_in, image_files
-from rlenhance.data.sampler import by_file
-from rlenhance.data.sidd import blocks_in, is_sidd, sidd_pairs
+from rlenhance.learning.data.datasets import examples_in, image_files
+from rlenhance.learning.data.sampler import by_file
+from rlenhance.learning.data.sidd import blocks_in, is_sidd, sidd_pairs
+from rlenhance.learning.ops.image import center_crop
 
 #: What a data set brings: good pictures on which noise is made, or pairs.
 DATA_SETS = ("celeba", "sidd")

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.rse.model import run_passes
-from rlenhance.core.image import center_crop, to_array
-from rlenhance.data import Batch
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import PixelPolicy, build_model
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import PixelPolicy, build_model
+from rlenhance.learning.ops.image import center_crop, to_array
 
 _POINTS, _SHOWN = 4000, 7  # codes that are drawn, and patches of a group that are shown
 _SIDE, _LEAST = 256, 170  # pixels of a picture that are shown, and the least for a cell: its label

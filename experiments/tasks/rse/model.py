@@ -12,17 +12,17 @@ from torch import Tensor
 
 from experiments.core.config import default_is, one_of
 from experiments.tasks.rse.codebook import Codes, fill_bank
-from rlenhance.actions import LatentActions, apply_action
-from rlenhance.actions.latent import NUM_GATES
 from rlenhance.core.errors import UsageError
-from rlenhance.core.image import NUM_D4
-from rlenhance.data import Batch
-from rlenhance.metrics.blocking import blocking_ratio
-from rlenhance.metrics.full_reference import psnr, ssim, uqi
-from rlenhance.models import MODELS, PatchDenoiser, PixelPolicy, build_model
-from rlenhance.nn.backbones import BACKBONES
-from rlenhance.nn.latent import PatchAutoencoder, measured_noise
-from rlenhance.ops.patch_grid import PatchGrid
+from rlenhance.learning.actions import LatentActions, apply_action
+from rlenhance.learning.actions.latent import NUM_GATES
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.blocking import blocking_ratio
+from rlenhance.learning.metrics.full_reference import psnr, ssim, uqi
+from rlenhance.learning.models import MODELS, PatchDenoiser, PixelPolicy, build_model
+from rlenhance.learning.nn.backbones import BACKBONES
+from rlenhance.learning.nn.latent import PatchAutoencoder, measured_noise
+from rlenhance.learning.ops.image import NUM_D4
+from rlenhance.learning.ops.patch_grid import PatchGrid
 
 #: What the table has of each picture, beside its seams.
 SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr": psnr, "ssim": ssim, "uqi": uqi}

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from experiments.tasks.rse.model import moves_of
-from rlenhance.actions import apply_action
-from rlenhance.actions.latent import NUM_GATES
-from rlenhance.data import Batch
-from rlenhance.metrics.full_reference import psnr
-from rlenhance.models import PixelPolicy, build_model
+from rlenhance.learning.actions import apply_action
+from rlenhance.learning.actions.latent import NUM_GATES
+from rlenhance.learning.data import Batch
+from rlenhance.learning.metrics.full_reference import psnr
+from rlenhance.learning.models import PixelPolicy, build_model
 
 _RATE = 0.1  # of Adam, for numbers that tanh takes to actions
 _LARGEST = 0.99

@@ -36,14 +36,14 @@ from experiments.tasks.rse.model import (
 from experiments.tasks.rse.oracle import headroom
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.data import ShardedSampler
-from rlenhance.hub.checkpoint import find_checkpoint, load_network
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
-from rlenhance.models import DenoisingUNet, NoiseConditionedModel, PatchDenoiser, PixelPolicy, build_model
-from rlenhance.models.episode import LatentEpisode
-from rlenhance.nn.latent import PatchAutoencoder
-from rlenhance.rewards import Reward, RewardWeights
+from rlenhance.learning.data import ShardedSampler
+from rlenhance.learning.hub.checkpoint import find_checkpoint, load_network
+from rlenhance.learning.models import DenoisingUNet, NoiseConditionedModel, PatchDenoiser, PixelPolicy, build_model
+from rlenhance.learning.models.episode import LatentEpisode
+from rlenhance.learning.nn.latent import PatchAutoencoder
+from rlenhance.learning.rewards import Reward, RewardWeights
 
 _ALONE = "autoencoder alone"
 _ORACLE_SIDE, _ORACLE_ITERATIONS = 96, 40

@@ -1,0 +1,1 @@
+"""Checkpoints of torch modules: saved, loaded, exported, and computed by torch."""

@@ -1,0 +1,255 @@
+"""A torch network with the interface of the engine's: NumPy arrays in, NumPy arrays out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rlenhance.core.pixels import to_planes
+from rlenhance.core.types import ArrayAction
+from rlenhance.engine.latent import named_noise
+from rlenhance.learning.actions import ArrayFormula, PointwiseActions
+from rlenhance.learning.hub.checkpoint import load_network
+from rlenhance.learning.models import (
+    BaseFilterPolicy,
+    Enlarger,
+    FFDNet,
+    GreedyEpisode,
+    LatentEpisode,
+    MRPNetSR,
+    NoiseConditionedModel,
+    ToolGains,
+    ToolPlanner,
+    build_model,
+)
+from rlenhance.learning.models.published.ffdnet import gain_map
+from rlenhance.learning.nn.preferences import Preferences
+
+
+class TorchNetwork:
+    """A model of torch behind arrays.
+
+    Args:
+        module: a model: `(image, mask=None, preference=None) -> image`.
+        device: of its weights.
+        half: it computes in 16-bit floats (CUDA only).
+
+    Attributes:
+        module: the model.
+        preferences: the choices of the user.
+        scale, channels, receptive_radius: see `rlenhance.learning.models.base.ImageNetwork`.
+        train_size: side in pixels of the square pictures that a completion network was trained on.
+        num_choices: values of a categorical action; None where actions are continuous.
+        shares_decision: whether actions for one picture apply to others: those of a policy with a decision size do.
+    """
+
+    def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
+        self.module: Any = module.to(device).eval()
+        self.device, self.half = device, half
+        policy = self._policy
+        self.preferences: Preferences = getattr(policy, "preferences", None) or Preferences()
+        self.shares_decision = isinstance(module, GreedyEpisode) and bool(module.policy.decision_size)
+        self.decision_size: int | None = getattr(policy, "decision_size", None)
+        self.horizon: int | None = getattr(policy, "horizon", None)
+        self.scale, self.channels = getattr(module, "scale", 1), getattr(module, "channels", 3)
+        self.receptive_radius: int | None = getattr(module, "receptive_radius", None)
+        self.train_size: int | None = getattr(policy or module, "train_size", None)
+        self.num_choices: int | None = getattr(getattr(policy, "actions", None), "num_choices", None)
+
+    @staticmethod
+    def load(folder: Path, device: str = "cpu") -> TorchNetwork:
+        """The model of a checkpoint; see `load_network`."""
+        module = build_model(load_network(folder, device))
+        kinds = {FFDNet: TorchFFDNet, NoiseConditionedModel: TorchDenoiser, ToolPlanner: TorchPlanner,
+                 LatentEpisode: TorchLatentEpisode, Enlarger: TorchEnlarger, MRPNetSR: TorchEnlarger}
+        kind = next((own for base, own in kinds.items() if isinstance(module, base)), TorchNetwork)
+        if isinstance(getattr(module, "policy", None), BaseFilterPolicy):
+            kind = TorchFilterEpisode
+        return kind(module, device)
+
+    @property
+    def _policy(self) -> Any:
+        return self.module.policy if isinstance(self.module, GreedyEpisode) else None
+
+    @property
+    def formula(self) -> ArrayFormula | None:
+        """How actions change pixels; None where an edit depends on more than a pixel."""
+        actions = getattr(self._policy, "actions", None)
+        return ArrayFormula(actions) if isinstance(actions, PointwiseActions) else None
+
+    @property
+    def steps(self) -> int | None:
+        """Of an episode; None for a network that acts in one pass."""
+        return self.module.steps if isinstance(self.module, GreedyEpisode) else None
+
+    def with_steps(self, steps: int | None) -> TorchNetwork:
+        """The same policy with another number of steps."""
+        return TorchNetwork(build_model(self.module.policy, steps), self.device, self.half)
+
+    def with_half(self, half: bool) -> TorchNetwork:
+        """The same in 16-bit floats."""
+        return TorchNetwork(self.module, self.device, half)
+
+    def decide(self, planes: np.ndarray, preference: Mapping[str, float | None] | None = None) -> list[ArrayAction]:
+        """The actions for a picture (1, C, H, W): of each step, and each scope."""
+        with torch.inference_mode(), self._precision():
+            chosen = self.module.decide(self._tensor(planes), preference=preference)
+        return [{scope: entry.float().cpu().numpy() if entry.is_floating_point() else entry.cpu().numpy()
+                 for scope, entry in action.items()} for action in chosen]
+
+    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0,
+                     out: np.ndarray | None = None) -> np.ndarray:
+        """See `rlenhance.engine.episode.CompactEpisode.render_array`; the result is a new array."""
+        with torch.inference_mode():
+            tensors = [{scope: self._tensor(entry) for scope, entry in action.items()} for action in actions]
+            return np.asarray(self.module.render_array(picture, tensors, strength))
+
+    def __call__(self, planes: np.ndarray, mask: np.ndarray | None = None,
+                 preference: Mapping[str, float | None] | None = None) -> np.ndarray:
+        """The result for planes (1, C, H, W), and a mask (1, 1, H, W)."""
+        with torch.inference_mode(), self._precision():
+            result = self.module(self._tensor(planes), None if mask is None else self._tensor(mask),
+                                 preference=preference)
+        return np.asarray(result.float().cpu().numpy())
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.partition(":")[0], torch.float16) if self.half else nullcontext()
+
+
+class TorchDenoiser(TorchNetwork):
+    """A denoiser that is conditioned on the noise.
+
+    Attributes:
+        noise_floor, size_multiple: see `rlenhance.learning.models.NoiseConditionedModel`.
+    """
+
+    def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
+        super().__init__(module, device, half)
+        self.noise_floor: float = self.module.noise_floor
+        self.size_multiple: int = self.module.size_multiple
+
+    def denoise(self, planes: np.ndarray, noise: np.ndarray | float) -> np.ndarray:
+        """See `NoiseConditionedModel.denoise`: (N, channels, H, W) and a number or a map -> (N, channels, H, W)."""
+        with torch.inference_mode(), self._precision():
+            given = noise if isinstance(noise, float) else self._tensor(noise)
+            return np.asarray(self.module.denoise(self._tensor(planes), given).float().cpu().numpy())
+
+
+class TorchFFDNet(TorchDenoiser):
+    """FFDNet, which ReLLIE tells the gain in the place of the noise."""
+
+    def gain_map(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
+        """See `rlenhance.learning.models.published.ffdnet.gain_map`: (H, W, 3) twice -> (1, noise channels, H, W)."""
+        gain = gain_map(self._tensor(to_planes(before)), self._tensor(to_planes(after)))
+        return np.asarray(gain[:, : self.module.noise_channels].cpu().numpy())
+
+
+class TorchFilterEpisode(TorchNetwork):
+    """A policy over filters."""
+
+    def noise_preference(self, level: float) -> dict[str, float]:
+        """See `rlenhance.engine.filters.TrainedNoise.noise_preference`."""
+        found: dict[str, float] = self.module.policy.noise_preference(level)
+        return found
+
+
+class TorchLatentEpisode(TorchNetwork):
+    """A policy over latent codes, whose episodes can be repeated.
+
+    Attributes:
+        iterates: True.
+    """
+
+    iterates = True
+
+    def noise_preference(self, level: float) -> dict[str, float]:
+        """See `named_noise`."""
+        return named_noise(level)
+
+    def __call__(self, planes: np.ndarray, mask: np.ndarray | None = None,
+                 preference: Mapping[str, float | None] | None = None, iterations: int = 0) -> np.ndarray:
+        """See `TorchNetwork`; `iterations` further episodes, each on the result of the one before."""
+        noise = (preference or {}).get("noise")
+        policy = copy.copy(self.module.policy)
+        policy.__dict__["actions"] = copy.copy(policy.actions)
+        policy.actions.noise_std = None if noise is None else noise / 255
+        repeated = TorchNetwork(LatentEpisode(policy, self.module.steps, iterations), self.device, self.half)
+        return repeated(planes, mask)
+
+
+class TorchEnlarger(TorchNetwork):
+    """A network that enlarges, or restores at its own size.
+
+    Attributes:
+        exposure: whether a tone curve of the whole picture comes first.
+    """
+
+    def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
+        super().__init__(module, device, half)
+        self.exposure: bool = self.module.exposure
+
+    def apply_exposure(self, planes: np.ndarray) -> np.ndarray:
+        """See `rlenhance.learning.models.MRPNetSR.apply_exposure`."""
+        with torch.inference_mode():
+            return np.asarray(self.module.apply_exposure(self._tensor(planes)).cpu().numpy())
+
+    def restore_unclamped(self, planes: np.ndarray) -> np.ndarray:
+        """Enlarged, not clipped: (N, 3, H, W) -> (N, 3, scale H, scale W)."""
+        with torch.inference_mode(), self._precision():
+            return np.asarray(self.module.restore_unclamped(self._tensor(planes)).float().cpu().numpy())
+
+
+class TorchPlanner(TorchNetwork):
+    """A planner that chooses among tools.
+
+    Attributes:
+        tools, in_decibels: see `rlenhance.learning.models.ToolPlanner`.
+        predicts: whether scores are predicted gains, and not what a policy has learned.
+    """
+
+    def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
+        super().__init__(module, device, half)
+        self.tools: tuple[str, ...] = self.module.tools
+        self.in_decibels: bool = self.module.in_decibels
+        self.predicts = isinstance(module, ToolGains)
+        self.horizon = getattr(module, "horizon", None)
+
+    def scores(self, planes: np.ndarray, done: Sequence[str], left: float) -> np.ndarray:
+        """The score of each tool over stopping: (N, len(tools)).
+
+        Args:
+            planes: (N, 3, H, W) in [0, 1], pictures as the tools so far have left them.
+            done: names of those tools.
+            left: share of the steps that are left.
+        """
+        with torch.inference_mode(), self._precision():
+            scores = self.module(self._observation(self._tensor(planes), done, left)).float()
+            if not self.in_decibels:
+                scores = scores.softmax(dim=1)
+            scores = scores.view(*scores.shape[:2], -1).mean(dim=2)
+            return np.asarray((scores[:, :-1] - scores[:, -1:]).cpu().numpy())
+
+    def assess(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `ToolGains.assess`."""
+        with torch.inference_mode():
+            gains, quality = self.module.assess(self._tensor(planes))
+        return gains.cpu().numpy(), quality.cpu().numpy()
+
+    def _observation(self, image: torch.Tensor, done: Sequence[str], left: float) -> dict[str, torch.Tensor]:
+        """What `rlenhance/Toolchain-v0` shows."""
+        count, regions = len(image), getattr(getattr(self.module, "actions", None), "regions", 1)
+        last = image.new_zeros(count, len(self.tools) + 1, regions, regions)
+        if done and done[-1] in self.tools:
+            last[:, self.tools.index(done[-1])] = 1
+        return {"image": image, "last_tools": last, "remaining": image.new_full((count, 1), left),
+                "budget": image.new_ones(count, 1), "action_mask": torch.ones_like(last)}
