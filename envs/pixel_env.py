@@ -227,7 +227,8 @@ class PixelEnv(gymnasium.vector.VectorEnv):
         """One step of all agents.
 
         Args:
-            action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
+            action: per scope (N, C, h, w), see `rlenhance.learning.types.Action`; a bare tensor where there is one
+                scope.
                 NumPy arrays in the place of tensors are copied.
 
         Returns:

@@ -112,7 +112,7 @@ def admit(episode: Episode, action: Action | Tensor) -> Action:
     """The action as it is applied: checked, on the images' device, local agents attenuated by `smoothness`.
 
     Args:
-        action: per scope (N, C, h, w), see `rlenhance.core.types.Action`; a bare tensor where there is one scope.
+        action: per scope (N, C, h, w), see `rlenhance.learning.types.Action`; a bare tensor where there is one scope.
 
     Raises:
         UsageError: see `rlenhance.learning.actions.validate_action`.

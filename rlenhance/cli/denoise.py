@@ -15,6 +15,7 @@ from rlenhance.cli.photo_command import (
     print_plan,
     read_settings,
 )
+from rlenhance.core.torch_parts import torch_part
 from rlenhance.pipelines.options import DenoiseSettings
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     denoiser = Denoiser(arguments.model, settings, **options)
 
     def draw(pixels: np.ndarray) -> tuple[np.ndarray, str]:
-        from rlenhance.learning.hub.explain_filters import map_tools  # torch, for the filter of each pixel
-
-        choices = map_tools(denoiser.model, pixels, denoiser.noise_preference())
+        choices = torch_part("map_tools")(  # torch, for the filter of each pixel
+            denoiser.model, pixels, denoiser.noise_preference())
         return choices.picture(), f"which filter won where -> {{}}\n{choices.describe()}"
 
     return run_explained(plan, denoiser.process, arguments, draw)

@@ -160,15 +160,9 @@ def _device() -> Iterator[Finding]:
     if find_spec("torch") is None:
         yield Finding("device", "cpu (other devices need torch, of the extra train; enhancing does not)")
         return
-    import torch
+    from rlenhance.core.torch_parts import torch_part
 
-    if torch.cuda.is_available():
-        names = ", ".join(torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count()))
-        yield Finding("device", f"cuda ({names}, CUDA {torch.version.cuda}); --device cuda uses it")
-    elif torch.backends.mps.is_available():
-        yield Finding("device", "mps; --device mps uses it")
-    else:
-        yield Finding("device", "cpu (no CUDA or MPS device; enhancing does not need one)")
+    yield Finding("device", torch_part("describe_device")())
 
 
 def _weights() -> Iterator[Finding]:

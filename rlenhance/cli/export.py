@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError, printable
+from rlenhance.core.torch_parts import torch_part
 
 
 def add(commands: Any) -> None:
@@ -40,21 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.io.output_plan import check_output
 
     check_output(arguments.onnx, (), arguments.overwrite)
-    from rlenhance.hub.shipped import locate
-    from rlenhance.learning.hub.checkpoint import load_network
-    from rlenhance.learning.hub.onnx import export_network, export_onnx
-    from rlenhance.learning.models.base import FeedForwardModel
-    from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.model_choice import resolve_model
 
-    model = resolve_model(arguments.model)
-    network = load_network(locate(str(model)))
-    if isinstance(network, FeedForwardModel):
-        if arguments.steps is not None:
-            raise UsageError(f"--steps: {model} works in one pass; leave it out")
-        found = export_network(network, arguments.onnx)
-    else:
-        found = export_onnx(Enhancer(model, steps=arguments.steps), arguments.onnx)
+    found = torch_part("export_onnx")(resolve_model(arguments.model), arguments.onnx, steps=arguments.steps)
     print(f"{printable(arguments.onnx)}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from "
           f"torch by at most {found['largest']:.1g}")
     return 0
@@ -72,9 +61,8 @@ def _write_beside(arguments: argparse.Namespace) -> int:
     if folder.resolve().parent == shipped.FOLDER.resolve():
         raise UsageError(f"{arguments.model}: a shipped model, which needs no torch as it is; name a run")
     from rlenhance.hub.open import direct_opener
-    from rlenhance.learning.hub.export import export_checkpoint
 
-    paths = export_checkpoint(folder)
+    paths = torch_part("export_checkpoint")(folder)
     if not paths and direct_opener(read_config(folder)["model"]) is not None:
         print(f"{printable(folder)}: needs no torch as it is")
     elif not paths:
@@ -85,13 +73,13 @@ def _write_beside(arguments: argparse.Namespace) -> int:
 
 
 def _write_folder(arguments: argparse.Namespace) -> int:
-    from rlenhance.learning.hub.hub_folder import write_hub_folder
     from rlenhance.pipelines.model_choice import resolve_model
 
     if arguments.steps is not None:
         raise UsageError("--steps is for --onnx: a folder holds the whole policy")
-    made = write_hub_folder(resolve_model(arguments.model), arguments.hub, name=arguments.name, card=arguments.card,
-                            license=arguments.license, overwrite=arguments.overwrite)
+    made = torch_part("write_hub_folder")(resolve_model(arguments.model), arguments.hub, name=arguments.name,
+                                          card=arguments.card, license=arguments.license,
+                                          overwrite=arguments.overwrite)
     print(f"{printable(made.path)}: {', '.join(made.files)}")
     if made.without_graph:
         print(f"model.onnx is left out: {printable(made.without_graph)}")

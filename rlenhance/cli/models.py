@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.types import PURPOSES
-from rlenhance.hub.shipped import list_models
+from rlenhance.hub.shipped import describe_folder, list_models
 from rlenhance.pipelines.preference_text import describe_preferences
 
 
@@ -41,7 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
 def _describe_folders(arguments: argparse.Namespace) -> int:
     from rlenhance.core.errors import printable
     from rlenhance.hub.info import MODEL, find_checkpoint, read_info
-    from rlenhance.learning.hub.hub_folder import describe_folder
 
     for folder in arguments.folders:
         place, info = find_checkpoint(folder), read_info(folder)

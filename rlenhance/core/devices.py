@@ -7,20 +7,19 @@ from typing import Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
+from rlenhance.core.torch_parts import torch_part
 
-#: Devices by preference; "auto" takes the first that is available.
-DEVICES = ("cuda", "mps", "cpu")
+#: The name that stands for the best device that is available.
 AUTO = "auto"
 
 
 def available_devices() -> tuple[str, ...]:
-    """The devices of `DEVICES` that this machine has; without torch that is the CPU."""
+    """The devices that this machine has, the best first, of "cuda", "mps" and "cpu"; without torch that is the CPU."""
     try:
-        import torch
+        found: tuple[str, ...] = torch_part("available_devices")()
     except ImportError:
         return ("cpu",)
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    return tuple(name for name in DEVICES if there[name])
+    return found
 
 
 def resolve_device(name: Any) -> str:
@@ -47,11 +46,9 @@ def resolve_device(name: Any) -> str:
             raise UsageError(f"device {name}: this needs torch, of the extra train: {install_line('train')}")
         raise UsageError(f"device {name}: not available here; there is {', '.join(usable)}, and {AUTO} takes the best")
     if kind == "cuda" and index:
-        import torch
-
-        if not index.isdigit() or int(index) >= torch.cuda.device_count():
-            raise UsageError(f"device {name}: not available here; there is cuda:0 to "
-                             f"cuda:{torch.cuda.device_count() - 1}")
+        count = torch_part("device_count")()
+        if not index.isdigit() or int(index) >= count:
+            raise UsageError(f"device {name}: not available here; there is cuda:0 to cuda:{count - 1}")
     return str(name)
 
 

@@ -7,13 +7,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
-#: One entry per scope of agents. "global": (N, C, 1, 1), one agent for the whole picture; "local": (N, C, h, w), one
-#: per pixel or cell. Continuous entries lie in [-1, 1]; categorical ones are indices (integer), or the probabilities
-#: of the choices (N, C, K, h, w), which stand for the mixture of their results.
-Action: TypeAlias = "Mapping[str, Tensor]"
-#: The same for one picture without torch: continuous entries, (1, C, h, w).
+#: What the agents of one picture do, one entry per scope. "global": (1, C, 1, 1), one agent for the whole picture;
+#: "local": (1, C, h, w), one per pixel or cell. Entries lie in [-1, 1].
 ArrayAction: TypeAlias = "Mapping[str, np.ndarray]"
 
 #: What a trained model is for.

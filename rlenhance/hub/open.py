@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.installation import install_line
+from rlenhance.core.torch_parts import torch_part
 from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
 from rlenhance.engine.completion import ResidualCompletion
 from rlenhance.engine.episode import CompactEpisode, CompactPolicy
@@ -36,13 +38,13 @@ def open_network(folder: Path | str, device: str = "cpu") -> Any:
     if device == "cpu" and (network := _engine_network(folder)) is not None:
         return network
     try:
-        from rlenhance.learning.hub.torch_network import TorchNetwork
+        opened = torch_part("network")
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         why = f"the device {device}" if device != "cpu" else "this model, which has no export for use without it,"
         raise UsageError(f"{folder}: torch is not installed, and {why} needs it: {install_line('train')}") from error
-    return TorchNetwork.load(folder, device)
+    return opened(folder, device)
 
 
 def _engine_network(folder: Path) -> Any:
@@ -58,9 +60,7 @@ def _engine_network(folder: Path) -> Any:
         return networks.load(folder, config, read_weights(folder)) if opener is None else \
             opener(spec, read_weights(folder))
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
-        try:
-            import torch  # noqa: F401 - which says more exactly what is wrong
-        except ImportError:
+        if find_spec("torch") is None:  # which says more exactly what is wrong
             if isinstance(error, UsageError) and str(folder) in str(error):
                 raise error from None
             raise UsageError(f"{folder / CONFIG}: its model cannot be built ({one_line(error, 400)})") from error

@@ -17,6 +17,8 @@ from rlenhance.hub.info import CONFIG, MODEL, ModelInfo, read_info
 #: Folder of the shipped models.
 FOLDER = Path(__file__).parent / "weights"
 CARD, SUMS, DEFAULT = "card.md", "SHA256SUMS", "DEFAULT"
+#: The card of a model outside the package, as model hubs name it.
+README = "README.md"
 #: Required sections of a card.
 HEADINGS = ("Data", "Recipe", "Command", "Seeds", "Scores", "Limits", "Licence of the training data")
 #: Largest size of the files of one model, in bytes.
@@ -172,3 +174,28 @@ def _describe(place: Path, default: bool) -> ShippedModel:
 def _names(folder: Path) -> list[str]:
     names = sorted(path.parent.name for path in folder.glob(f"*/{MODEL}"))
     return [name for name in names if NAME.fullmatch(name)]  # hidden folders are being written
+
+
+def describe_folder(folder: Path) -> str:
+    """What the card of a folder says the model is: its first sentence; "" where there is none.
+
+    Raises:
+        UsageError: the card cannot be read.
+    """
+    if not (folder / README).is_file():
+        return ""
+    text = card_text(folder / README)
+    body = text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
+    return next((line.strip() for line in body.splitlines() if line.strip() and not line.startswith("#")), "")
+
+
+def card_text(path: Path) -> str:
+    """The text of a card.
+
+    Raises:
+        UsageError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: the card cannot be read ({error}); it is a text in UTF-8") from error

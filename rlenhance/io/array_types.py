@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.photo import Photo
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _DEEP = ("I;16", "I;16L", "I;16N")  # PIL's 16-bit greys in native byte order
 _WAY_OUT = {"CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB", "1": "L", "P": "RGB (or RGBA)", "PA": "RGBA",
@@ -34,9 +31,9 @@ def apply_to(image: Any, change: Callable[[Photo], Photo]) -> Any:
     """
     if isinstance(image, Image.Image):
         return _apply_to_image(image, change)
-    torch = sys.modules.get("torch")  # who has a tensor has imported it
+    torch: Any = sys.modules.get("torch")  # who has a tensor has imported it
     if torch is not None and isinstance(image, torch.Tensor):
-        return _apply_to_tensor(image, change)
+        return _apply_to_tensor(torch, image, change)
     return _apply_to_array(image, change)
 
 
@@ -64,9 +61,7 @@ def _apply_to_image(image: Image.Image, change: Callable[[Photo], Photo]) -> Ima
     return made
 
 
-def _apply_to_tensor(tensor: Tensor, change: Callable[[Photo], Photo]) -> Tensor:
-    import torch
-
+def _apply_to_tensor(torch: Any, tensor: Any, change: Callable[[Photo], Photo]) -> Any:
     whole = tensor.dtype in (torch.uint8, torch.uint16)
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or not (whole or tensor.is_floating_point()):
         way = ": channels come first, as in tensor.movedim(-1, -3)" * (tensor.ndim > 2 and tensor.shape[-1] == 3)

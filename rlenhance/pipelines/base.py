@@ -29,6 +29,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, to_planes
+from rlenhance.core.torch_parts import torch_part
 from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
 from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, run_batch
@@ -222,9 +223,7 @@ class ImagePipeline(ABC, Generic[S]):
     def model(self) -> Any:
         """The torch model of `network`, loaded when it is asked for; None where there is no network."""
         if self._model is None and self.folder is not None:
-            from rlenhance.learning.hub.checkpoint import load_model
-
-            self._model = load_model(self.folder, self.device, steps=getattr(self.network, "steps", None))
+            self._model = torch_part("load_model")(self.folder, self.device, steps=getattr(self.network, "steps", None))
         return self._model
 
     # What a pipeline defines

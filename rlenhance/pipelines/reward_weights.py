@@ -7,13 +7,13 @@ the share 1, whatever the level; a weight w asks for a level that is w - 1 highe
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.preferences import check_weight, parse_weights
+from rlenhance.core.torch_parts import torch_part
 from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
 
@@ -47,16 +47,12 @@ def _current_name(typed: str) -> str:
     if typed in PREFERENCES_OF_TERMS:
         return typed
     try:
-        from rlenhance.learning.rewards import TERMS
-        from rlenhance.learning.rewards.weights import RENAMED_TERMS
+        current: str = torch_part("reward_term")(typed)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise UnknownName("reward term", typed, PREFERENCES_OF_TERMS) from error
-    name: str = TERMS[RENAMED_TERMS.get(typed, typed)].name
-    if name != typed:
-        print(f"note: the reward {typed} is called {name} now", file=sys.stderr)
-    return name
+    return current
 
 
 def apply_reward(settings: EnhanceSettings, reward: Mapping[str, float],

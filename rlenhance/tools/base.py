@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -136,8 +137,7 @@ def like(images: Any, planes: np.ndarray) -> Any:
     """An array as what `images` are, an array or a tensor on their device."""
     if isinstance(images, np.ndarray):
         return planes
-    import torch  # there already: images are its tensors
-
+    torch: Any = sys.modules["torch"]  # who has a tensor has imported it
     return torch.from_numpy(planes).to(images.device)
 
 

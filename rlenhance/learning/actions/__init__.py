@@ -1,6 +1,5 @@
 """Action sets. `apply_action` is the transition, in training and in use."""
 
-from rlenhance.core.types import Action
 from rlenhance.learning.actions.base import (
     ACTION_SETS,
     ActionSet,
@@ -20,6 +19,7 @@ from rlenhance.learning.actions.latent import LatentActions
 from rlenhance.learning.actions.render import ArrayFormula, FusedRenderer
 from rlenhance.learning.actions.tone import ToneActions
 from rlenhance.learning.actions.toolchain import ToolchainActions
+from rlenhance.learning.types import Action
 
 __all__ = [
     "ACTION_SETS", "FILTERS", "PIXELRL_TOOLS", "Action", "ActionSet", "ArrayFormula", "BilateralActions",

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Action, Purpose
+from rlenhance.core.types import Purpose
 from rlenhance.learning.ops.image import check_image
+from rlenhance.learning.types import Action
 
 _SMALL = 1 << 13  # pixels
 EDGE = 1 - 1e-6  # keeps atanh finite in float32

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Action
 from rlenhance.learning.actions.base import ACTION_SETS, PointwiseActions
 from rlenhance.learning.actions.curve import combine_scopes
 from rlenhance.learning.ops.guided_filter import log_luminance, luminance_guide
 from rlenhance.learning.ops.image import brightness
+from rlenhance.learning.types import Action
 
 
 @ACTION_SETS.register("bilateral")

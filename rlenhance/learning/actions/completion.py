@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Action, Purpose
+from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ACTION_SETS, ActionSet, ToolSet
 from rlenhance.learning.ops.filters import gaussian, median
 from rlenhance.learning.ops.image import brightness
 from rlenhance.learning.ops.mask_windows import MaskWindows
+from rlenhance.learning.types import Action
 
 #: The eight directions as (down, right).
 DIRECTIONS = {"n": (-1, 0), "ne": (-1, 1), "e": (0, 1), "se": (1, 1), "s": (1, 0), "sw": (1, -1), "w": (0, -1),

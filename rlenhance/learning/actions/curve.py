@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Action
 from rlenhance.learning.actions.base import ACTION_SETS, EDGE, PointwiseActions
 from rlenhance.learning.ops.image import constants
+from rlenhance.learning.types import Action
 
 CHANNELS = ("luminance", "chroma", "coupled")
 

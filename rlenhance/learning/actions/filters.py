@@ -12,10 +12,11 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Action, Purpose
+from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ACTION_SETS, ToolSet
 from rlenhance.learning.ops.filters import bilateral, box, find_tiled_filter, gaussian, median, shift
 from rlenhance.learning.ops.image import NOISE_MARGIN
+from rlenhance.learning.types import Action
 from rlenhance.ops.filters_batched import TiledFilter, apply_all, apply_selected
 
 #: Tools by name: (N, C, H, W) -> the same shape, for C = 1 and C = 3, without side effects. To add one, decorate it

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.types import Action, ArrayAction
+from rlenhance.core.types import ArrayAction
 from rlenhance.engine.render import Renderer
 from rlenhance.learning.actions.base import PointwiseActions
 from rlenhance.learning.actions.bilateral import BilateralActions
 from rlenhance.learning.actions.curve import CurveActions
 from rlenhance.learning.actions.tone import ToneActions
+from rlenhance.learning.types import Action
 
 
 class FusedRenderer:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Action
 from rlenhance.learning.actions.base import ACTION_SETS, PointwiseActions
 from rlenhance.learning.actions.curve import combine_scopes
 from rlenhance.learning.ops.image import brightness, constants, max_channel
+from rlenhance.learning.types import Action
 
 _WEIGHT = 4.0  # of K, H and S beside A in the magnitude
 

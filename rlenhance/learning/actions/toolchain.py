@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Action, Purpose
+from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ActionSet, upsample_agents
+from rlenhance.learning.types import Action
 
 #: (N, 3, H, W) -> the same shape, without gradients.
 ToolFunction = Callable[[Tensor], Tensor]

@@ -14,13 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError, one_line
+from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
+from rlenhance.engine.onnx_file import read_facts
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, find_checkpoint, read_config, read_info
-from rlenhance.hub.shipped import CARD, FOLDER, locate
+from rlenhance.hub.shipped import CARD, FOLDER, README, card_text, locate
+from rlenhance.hub.weight_files import file_digest
 from rlenhance.io.files import write_bytes
+from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
+from rlenhance.learning.hub.onnx import export_model
+from rlenhance.learning.models.base import FeedForwardModel
 from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.preference_text import describe_preferences
 
-README, GRAPH, SCORES = "README.md", "model.onnx", "metrics.json"
+GRAPH, SCORES = "model.onnx", "metrics.json"
 _FILES = frozenset((README, GRAPH, SCORES, CONFIG, MODEL))
 _EXPORTS = (".export.onnx", ".int8.onnx")  # endings of what `rlenhance.engine` computes a network with
 _TAGS = {"enhance": "low-light-enhancement", "denoise": "denoising", "completion": "inpainting",
@@ -59,16 +65,13 @@ def write_hub_folder(model: Path | str, folder: Path, *, name: str = "", card: P
         UsageError: see `find_checkpoint`; the weights are damaged; the folder holds other files; the model names a
             prior by its path on this machine.
     """
-    from rlenhance.hub.weight_files import file_digest
-    from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
-
     source = find_checkpoint(locate(model))
     _check_free(folder, overwrite)
     network = load_network(source)
     _check_prior(network.spec)
     shipped = source.resolve().parent == FOLDER.resolve()
     text = card or (source / CARD if shipped else None)
-    about = "" if text is None else _read(text)
+    about = "" if text is None else card_text(text)
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{secrets.token_hex(4)}.", suffix=".part", dir=folder.absolute().parent))
     try:
@@ -139,19 +142,6 @@ def make_card(name: str, info: ModelInfo, scores: Mapping[str, float], text: str
     return "\n".join([*lines, *(["", rest] if rest else []), ""])
 
 
-def describe_folder(folder: Path) -> str:
-    """What the card of a folder says the model is: its first sentence; "" where there is none.
-
-    Raises:
-        UsageError: the card cannot be read.
-    """
-    if not (folder / README).is_file():
-        return ""
-    text = _read(folder / README)
-    body = text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
-    return next((line.strip() for line in body.splitlines() if line.strip() and not line.startswith("#")), "")
-
-
 def yaml_text(text: str) -> str:
     """A text as a YAML scalar in quotes, whatever it holds.
 
@@ -191,17 +181,10 @@ def _scores(about: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 def _write_graph(source: Path, network: Any, info: ModelInfo, path: Path) -> str:
     """Write the ONNX graph; returns why there is none, or ""."""
-    from rlenhance.learning.hub.onnx import export_network, export_onnx
-    from rlenhance.learning.models.base import FeedForwardModel
-    from rlenhance.pipelines.enhance import Enhancer
-
+    if not isinstance(network, FeedForwardModel) and info.purpose != "enhance":
+        return f"a policy for {info.purpose} has no graph"
     try:
-        if isinstance(network, FeedForwardModel):
-            export_network(network, path)
-        elif info.purpose == "enhance":
-            export_onnx(Enhancer(source), path)
-        else:
-            return f"a policy for {info.purpose} has no graph"
+        export_model(source, path)
     except UsageError as error:
         return str(error)
     return ""
@@ -209,13 +192,6 @@ def _write_graph(source: Path, network: Any, info: ModelInfo, path: Path) -> str
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_bytes(f"{json.dumps(value, indent=2)}\n".encode(), path)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: the card cannot be read ({error}); it is a text in UTF-8") from error
 
 
 def _without_title(text: str) -> str:
@@ -244,9 +220,6 @@ def _is_own(name: str) -> bool:
 
 def _copy_exports(source: Path, model: str, folder: Path) -> None:
     """Copy the graphs without weights, with which a model needs no torch, where the checkpoint has them."""
-    from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
-    from rlenhance.engine.onnx_file import read_facts
-
     for part in networks.NETWORKS[model].parts if model in networks.NETWORKS else ():
         for path, pattern in ((networks.export_path(source, part), networks.BESIDE),
                               (source / networks.QUANTIZED.format(part=part), networks.QUANTIZED)):

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
+from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_bytes
 from rlenhance.learning.actions import Action, apply_action, attenuate_local, upsample_agents
+from rlenhance.learning.hub.checkpoint import load_network
 from rlenhance.learning.models import GreedyEpisode, make_observation
 from rlenhance.learning.models.base import FeedForwardModel
 from rlenhance.learning.ops import image_statistics as statistics
@@ -65,6 +67,22 @@ class Graph(nn.Module):
             if name in self.policy.preferences.auto:
                 flags.append(missing.float())
         return torch.stack([*columns, *flags], dim=1) if columns else torch.zeros(1, 0)
+
+
+def export_model(model: Path | str, path: Path, *, steps: int | None = None) -> dict[str, Any]:
+    """Write a model as an ONNX file: a policy as `export_onnx`, a network in one pass as `export_network`.
+
+    Args:
+        model: name of a shipped model, a checkpoint, or a run (its best checkpoint).
+        path, returns, raises: see `export_onnx`.
+        steps: the policy stops after so many.
+    """
+    network = load_network(locate(str(model)))
+    if not isinstance(network, FeedForwardModel):
+        return export_onnx(Enhancer(model, steps=steps), path)
+    if steps is not None:
+        raise UsageError(f"{model} works in one pass and has no steps; leave them out")
+    return export_network(network, path)
 
 
 def export_onnx(enhancer: Enhancer, path: Path) -> dict[str, Any]:

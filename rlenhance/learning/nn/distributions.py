@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.core.types import Action
 from rlenhance.learning.ops.mask_windows import MaskWindows
+from rlenhance.learning.types import Action
 
 _EDGE = 1 - 1e-6
 

@@ -57,13 +57,7 @@ class RewardWeights(Mapping[str, float]):
         Raises:
             UsageError: a word of another form, a name given twice, or an error of the constructor.
         """
-        def current_name(typed: str) -> str:
-            if typed in RENAMED_TERMS:
-                print(f"note: the reward {typed} is called {RENAMED_TERMS[typed]} now", file=sys.stderr)
-            name: str = TERMS[RENAMED_TERMS.get(typed, typed)].name  # refuses unknown names
-            return name
-
-        weights = parse_weights(words, current_name)
+        weights = parse_weights(words, current_term)
         return cls(weights, exposure_level=exposure_level)
 
     def __getitem__(self, name: str) -> float:
@@ -93,3 +87,15 @@ class RewardWeights(Mapping[str, float]):
     def __repr__(self) -> str:
         inside = " ".join(f"{name}={weight:g}" for name, weight in self.active.items())
         return f"RewardWeights({inside}, exposure_level={self.exposure_level:g})"
+
+
+def current_term(typed: str) -> str:
+    """The name of a term as it was typed; a name of release 0.1 is reported on standard error.
+
+    Raises:
+        UnknownName: there is no such term.
+    """
+    if typed in RENAMED_TERMS:
+        print(f"note: the reward {typed} is called {RENAMED_TERMS[typed]} now", file=sys.stderr)
+    name: str = TERMS[RENAMED_TERMS.get(typed, typed)].name
+    return name

@@ -1,0 +1,5 @@
+"""The former place of `rlenhance.learning.data`, for one more version."""
+
+from rlenhance.core.torch_parts import moved
+
+__getattr__ = moved("rlenhance.learning.data")
