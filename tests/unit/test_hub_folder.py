@@ -14,11 +14,12 @@ from rlenhance.engine import networks
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.hub.open import open_network
+from rlenhance.hub.shipped import describe_folder
 from rlenhance.io import read, write
 from rlenhance.learning.hub import hub_folder
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.hub.export import export_checkpoint
-from rlenhance.learning.hub.hub_folder import describe_folder, make_card, write_hub_folder, yaml_text
+from rlenhance.learning.hub.hub_folder import make_card, write_hub_folder, yaml_text
 from tests.support.networks import make_tone, stir
 
 ODD = ["a: b", "- x", "#", '"quoted" \\ back', "ünï 🎈 \u2028\x85\x07", "yes", "null", "1e3", "{a: [", "%TAG",
