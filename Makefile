@@ -16,14 +16,17 @@ test: $(VENV)/.dev            ## the test suite (about ten minutes)
 test-all: $(VENV)/.dev        ## the test suite with what is slow
 	$(BIN)/python -m pytest
 
+TREE := $(VENV)/tree  # the packages as the wheel has them, for the linters
+
 MINUTES ?= 10
 stress: $(VENV)/.dev          ## laws that hold for any input, tried for MINUTES=60 (docs/security.md); report in runs/stress
 	$(BIN)/python -m tests.stress --minutes $(MINUTES)
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
-	$(BIN)/lint-imports
-	$(BIN)/python -m mypy rlenhance envs agents experiments benchmarks
+	rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance benchmarks $(TREE) && cp -pr envs agents experiments $(TREE)/rlenhance
+	cd $(TREE) && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
+	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p benchmarks
 
 docs: $(VENV)/.docs           ## the documentation as a site that opens offline: site/index.html
 	$(BIN)/mkdocs build --strict -q

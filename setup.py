@@ -2,7 +2,7 @@
 
 import sys
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 FLAGS = ["/O2", "/fp:fast"] if sys.platform == "win32" else [
     "-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
@@ -10,6 +10,12 @@ FLAGS = ["/O2", "/fp:fast"] if sys.platform == "win32" else [
 
 ENGINE, FILES = "rlenhance/engine", ("render", "pyramid", "convolve", "lookup")
 
-setup(ext_modules=[Extension("rlenhance.engine._compiled", [f"{ENGINE}/{name}.c" for name in FILES], optional=True,
+# Nothing but `rlenhance` goes into site-packages, where other packages are called agents or envs.
+BESIDE = ("envs", "agents", "experiments")
+PACKAGES = find_packages(include=["rlenhance", "rlenhance.*"]) + [
+    f"rlenhance.{name}" for name in find_packages(include=[each for name in BESIDE for each in (name, f"{name}.*")])]
+
+setup(packages=PACKAGES, package_dir={"": ".", **{f"rlenhance.{name}": name for name in BESIDE}},
+      ext_modules=[Extension("rlenhance.engine._compiled", [f"{ENGINE}/{name}.c" for name in FILES], optional=True,
                              depends=[f"{ENGINE}/compiled.h"], extra_compile_args=FLAGS, py_limited_api=True)],
       options={"bdist_wheel": {"py_limited_api": "cp311"}})

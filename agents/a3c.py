@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents import distributed
-from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
-from agents.rollout import (
+from rlenhance.agents import distributed
+from rlenhance.agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
+from rlenhance.agents.rollout import (
     Rollout,
     action_penalties,
     binomial_kernel,
@@ -27,8 +27,8 @@ from agents.rollout import (
     rollout_metrics,
     scope_rewards,
 )
-from envs import PixelEnv
 from rlenhance.core.errors import UsageError, check_ranges
+from rlenhance.envs import PixelEnv
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import PixelPolicy
 from rlenhance.learning.rewards import Reward

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import torch.multiprocessing as multiprocessing
 
-from agents.a3c import A3C, A3CConfig
-from agents.base import NonFiniteError
-from agents.shared_adam import SharedAdam, SharedOptimizerStep, SharedWeights
+from rlenhance.agents.a3c import A3C, A3CConfig
+from rlenhance.agents.base import NonFiniteError
+from rlenhance.agents.shared_adam import SharedAdam, SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import loaded_plugins, restore_plugins
 from rlenhance.learning.data import Batch

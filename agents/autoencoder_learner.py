@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Learner, to_scalars
-from agents.optim import OptimizerConfig
-from agents.self_training import SelfTrainingBuffer
+from rlenhance.agents.base import Learner, to_scalars
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.agents.self_training import SelfTrainingBuffer
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import PatchDenoiser

@@ -11,12 +11,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor, nn
 
-from agents import distributed
-from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_weight, update_ema
-from envs import PixelEnv
-from envs.transition import Episode, unweighted_gains
+from rlenhance.agents import distributed
+from rlenhance.agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_weight, update_ema
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.core.registry import Registry
+from rlenhance.envs import PixelEnv
+from rlenhance.envs.transition import Episode, unweighted_gains
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import Policy, build_model
 from rlenhance.learning.models.policy import PixelPolicy

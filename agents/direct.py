@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, to_scalars
-from agents.optim import raise_if_any_nonfinite
-from agents.rollout import magnitude_metrics
+from rlenhance.agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, to_scalars
+from rlenhance.agents.optim import raise_if_any_nonfinite
+from rlenhance.agents.rollout import magnitude_metrics
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import PixelPolicy
 from rlenhance.learning.rewards import Reward

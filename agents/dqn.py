@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.base import Learner, to_scalars
-from agents.optim import OptimizerConfig, raise_if_any_nonfinite
-from envs import ToolchainEnv
+from rlenhance.agents.base import Learner, to_scalars
+from rlenhance.agents.optim import OptimizerConfig, raise_if_any_nonfinite
 from rlenhance.core.errors import UsageError, check_ranges
+from rlenhance.envs import ToolchainEnv
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import ToolchainPolicy
 from rlenhance.learning.models.policy import Observation

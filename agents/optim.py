@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents import distributed
-from agents.muon import Muon
+from rlenhance.agents import distributed
+from rlenhance.agents.muon import Muon
 from rlenhance.core.errors import check_ranges
 
 

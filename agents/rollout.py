@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agents.optim import raise_if_any_nonfinite
-from envs import PixelEnv
-from envs.transition import Episode, State, admit, advance, observe, score
+from rlenhance.agents.optim import raise_if_any_nonfinite
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import PixelEnv
+from rlenhance.envs.transition import Episode, State, admit, advance, observe, score
 from rlenhance.learning.actions import Action, ActionSet
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import Observation

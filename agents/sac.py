@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
-from agents.critic import TwinCritic, min_q
-from agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, update_ema
-from agents.replay import EpisodeBatch, EpisodeReplayBuffer
-from agents.rollout import (
+from rlenhance.agents.base import LEARNERS, PolicyLearner, PolicyLearnerConfig, clone_weights, to_scalars
+from rlenhance.agents.critic import TwinCritic, min_q
+from rlenhance.agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, update_ema
+from rlenhance.agents.replay import EpisodeBatch, EpisodeReplayBuffer
+from rlenhance.agents.rollout import (
     Rollout,
     action_penalties,
     collect_rollout,
@@ -26,8 +26,8 @@ from agents.rollout import (
     rollout_metrics,
     scope_rewards,
 )
-from envs.transition import start
 from rlenhance.core.errors import UsageError, check_ranges
+from rlenhance.envs.transition import start
 from rlenhance.learning.actions import Action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import Observation, PixelPolicy

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.replay import RingBuffer, quantize
+from rlenhance.agents.replay import RingBuffer, quantize
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.learning.data import Batch
 

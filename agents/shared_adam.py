@@ -10,7 +10,7 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 
-from agents.optim import OptimizerConfig, OptimizerStep
+from rlenhance.agents.optim import OptimizerConfig, OptimizerStep
 
 _LOCK_SECONDS = 60.0  # a process that was killed while it wrote leaves the lock closed
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from agents.base import LEARNERS, Learner, to_scalars
-from agents.optim import OptimizerConfig
+from rlenhance.agents.base import LEARNERS, Learner, to_scalars
+from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import SSIM_PADDINGS, psnr, ssim_map

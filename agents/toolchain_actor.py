@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents.a3c import A3C, A3CConfig
-from envs import ToolchainEnv
+from rlenhance.agents.a3c import A3C, A3CConfig
+from rlenhance.envs import ToolchainEnv
 from rlenhance.learning.models import ToolchainPolicy
 from rlenhance.learning.models.policy import Observation
 from rlenhance.learning.nn.distributions import JointDistribution, PixelCategorical

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.base import Learner, to_scalars
-from agents.optim import OptimizerConfig
+from rlenhance.agents.base import Learner, to_scalars
+from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import SmallTools

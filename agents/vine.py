@@ -8,11 +8,11 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from agents.base import Learner, to_scalars
-from agents.dqn import lean
-from agents.optim import OptimizerConfig, raise_if_any_nonfinite
-from envs import ToolchainEnv
+from rlenhance.agents.base import Learner, to_scalars
+from rlenhance.agents.dqn import lean
+from rlenhance.agents.optim import OptimizerConfig, raise_if_any_nonfinite
 from rlenhance.core.errors import UsageError, check_ranges
+from rlenhance.envs import ToolchainEnv
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import ToolchainPolicy
 from rlenhance.learning.models.policy import Observation

@@ -28,10 +28,10 @@ from benchmarks.scaling import measure_memory, measure_processes, measure_scalin
 from benchmarks.share import measure_share
 from benchmarks.speed import measure_environment, measure_updates
 from benchmarks.table import Table
-from experiments.core.cli import run_cli
-from experiments.core.run import versions
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.json_files import read_object
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.run import versions
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from agents import A3C, A3CConfig
-from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
+from rlenhance.agents import A3C, A3CConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.learning.data import Batch, ImageCache, Sampler, sample_photographs
 from rlenhance.learning.nn.backbones import BACKBONES
 from rlenhance.learning.rewards import Reward, RewardWeights

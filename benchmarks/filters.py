@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode
 
 from benchmarks.speed import run_batched
 from benchmarks.table import Table, interleaved
-from envs import DenoiseEnv
+from rlenhance.envs import DenoiseEnv
 from rlenhance.learning.actions import PIXELRL_TOOLS
 from rlenhance.learning.actions.filters import IDENTITY
 from rlenhance.learning.data import Batch

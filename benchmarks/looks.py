@@ -19,11 +19,11 @@ import tyro
 from torch import Tensor
 
 from benchmarks.table import Table
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.published_weights import IMPORTERS
-from experiments.scripts.local_targets import fuse, pseudo_fusion
-from experiments.tasks.lowlight_baselines import clahe, stop_at_mean
 from rlenhance.core.errors import UsageError, describe_failure
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.published_weights import IMPORTERS
+from rlenhance.experiments.scripts.local_targets import fuse, pseudo_fusion
+from rlenhance.experiments.tasks.lowlight_baselines import clahe, stop_at_mean
 from rlenhance.io import list_photos, write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.learning.data import Example, ImageCache, load_split, open_dataset

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents import A3C
-from agents.rollout import action_penalties, concat_steps
 from benchmarks.loop_env import LoopEnv, area_means, enlarged
+from rlenhance.agents import A3C
+from rlenhance.agents.rollout import action_penalties, concat_steps
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import make_observation
 from rlenhance.learning.nn.distributions import JointDistribution, PixelCategorical, SquashedGaussian

@@ -12,10 +12,10 @@ import gymnasium
 import numpy as np
 import torch
 
-import envs  # noqa: F401 - registers the ids
 from benchmarks.cases import WITHOUT_PREFERENCES
 from benchmarks.loop_env import LoopEnv
 from benchmarks.table import Table
+from rlenhance import envs  # noqa: F401 - registers the ids
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data import Batch
 from rlenhance.learning.rewards import RewardWeights

@@ -15,8 +15,8 @@ import tyro
 
 from benchmarks.looks import load_examples
 from benchmarks.table import Table
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.learning.data import ImageCache, load_split

@@ -76,9 +76,9 @@ def _rate(arguments: Sequence[str], threads: int, updates: int) -> float:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
                        "OMP_WAIT_POLICY": "PASSIVE"}  # threads that spin on a busy machine wait for each other
         done = subprocess.run(
-            [sys.executable, "-m", "experiments.lol_train", "--preset", "curve", "--device", "cpu", "--no-progress",
-             "--updates", str(updates), "--eval-interval", str(updates // 2), "--out", folder, "--name", "run",
-             *arguments], env=environment, capture_output=True, text=True)
+            [sys.executable, "-m", "rlenhance.experiments.lol_train", "--preset", "curve", "--device", "cpu",
+             "--no-progress", "--updates", str(updates), "--eval-interval", str(updates // 2), "--out", folder,
+             "--name", "run", *arguments], env=environment, capture_output=True, text=True)
         if done.returncode:
             raise UsageError(f"lol_train {' '.join(arguments)} ended with status {done.returncode}: "
                              f"{done.stderr.strip()[-500:]}")

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from agents import A3C
 from benchmarks.cases import Case
 from benchmarks.stopwatch import NETWORK, watched
 from benchmarks.table import Table
+from rlenhance.agents import A3C
 
 #: Every section of an update.
 SECTIONS = (*NETWORK, "statistics of the picture", "sampling", "log-probabilities", "environment and reward",

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.rollout import collect_rollout
 from benchmarks.cases import Case
 from benchmarks.loop_env import LoopEnv
 from benchmarks.loop_learner import LoopA3C
 from benchmarks.table import Table, interleaved
-from envs import PixelEnv
+from rlenhance.agents.rollout import collect_rollout
+from rlenhance.envs import PixelEnv
 from rlenhance.learning.data import Batch
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents import A3C
+from rlenhance.agents import A3C
 from rlenhance.learning.nn.distributions import JointDistribution
 
 NETWORK = ("network, forward", "network, backward")

@@ -9,17 +9,17 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"environments need {error.name}, of the extra train: {install_line('train')}",
                               name=error.name) from error
 
-from envs.completion import CompletionEnv
-from envs.curve_oracle import CurveOracleEnv, CurveOracleImageEnv, InvertibleCurveSource
-from envs.denoise import DenoiseEnv
-from envs.image_env import ImageEnv, single_image
-from envs.lowlight import LowLightEnv
-from envs.pixel_env import PixelEnv
-from envs.read import ReadEnv
-from envs.self_enhance import SelfEnhanceEnv
-from envs.toolchain import ToolchainEnv
-from envs.torch_to_numpy import TorchToNumpy, vector_entry_point
-from envs.wrappers import FlattenActions, GlobalAction, Uint8Observation
+from rlenhance.envs.completion import CompletionEnv
+from rlenhance.envs.curve_oracle import CurveOracleEnv, CurveOracleImageEnv, InvertibleCurveSource
+from rlenhance.envs.denoise import DenoiseEnv
+from rlenhance.envs.image_env import ImageEnv, single_image
+from rlenhance.envs.lowlight import LowLightEnv
+from rlenhance.envs.pixel_env import PixelEnv
+from rlenhance.envs.read import ReadEnv
+from rlenhance.envs.self_enhance import SelfEnhanceEnv
+from rlenhance.envs.toolchain import ToolchainEnv
+from rlenhance.envs.torch_to_numpy import TorchToNumpy, vector_entry_point
+from rlenhance.envs.wrappers import FlattenActions, GlobalAction, Uint8Observation
 
 LowLightImageEnv = single_image(LowLightEnv)
 DenoiseImageEnv = single_image(DenoiseEnv)
@@ -48,7 +48,8 @@ OLD_ENV_IDS = {"rlenhance/KnownCurve-v0": "rlenhance/CurveOracle-v0"}
 for _id, _new in {**{name: name for name in ENV_IDS}, **OLD_ENV_IDS}.items():
     if _id not in gymnasium.registry:
         _name = _new.removeprefix("rlenhance/").removesuffix("-v0")
-        gymnasium.register(_id, entry_point=f"envs:{_name}ImageEnv", vector_entry_point=f"envs:{_ENTRY_POINTS[_name]}")
+        gymnasium.register(_id, entry_point=f"rlenhance.envs:{_name}ImageEnv",
+                           vector_entry_point=f"rlenhance.envs:{_ENTRY_POINTS[_name]}")
 
 __all__ = [
     "ENV_IDS", "OLD_ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",

@@ -12,8 +12,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch, BatchSource, CompletionSampler, ImageCache, open_completion, validate_splits
 from rlenhance.learning.hub.checkpoint import load_model

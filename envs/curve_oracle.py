@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.image_env import ImageEnv
-from envs.pixel_env import PixelEnv, check_numbers
-from envs.transition import State
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.image_env import ImageEnv
+from rlenhance.envs.pixel_env import PixelEnv, check_numbers
+from rlenhance.envs.transition import State
 from rlenhance.learning.actions import ACTION_SETS, Action, ActionSet, CurveActions, apply_action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import Observation

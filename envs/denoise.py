@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.learning.actions import ACTION_SETS, PIXELRL_TOOLS
 from rlenhance.learning.data import ImageCache, Sampler, open_noisy, validate_splits
 from rlenhance.learning.rewards import Reward, RewardWeights

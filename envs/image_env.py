@@ -11,8 +11,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.pixel_env import PixelEnv
 from rlenhance.learning.data import Batch
 
 
@@ -69,7 +69,7 @@ def single_image(batched: type[Any]) -> type[ImageEnv]:
 
     about = f"`{batched.__name__}` of one image, in NumPy; the same arguments, spaces without the leading N."
     return type(batched.__name__.replace("Env", "ImageEnv"), (ImageEnv,),
-                {"__init__": init, "__doc__": about, "__module__": "envs"})
+                {"__init__": init, "__doc__": about, "__module__": "rlenhance.envs"})
 
 
 def _first(value: Any) -> Any:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.learning.actions import ACTION_SETS, ActionSet
 from rlenhance.learning.data import ImageCache, Sampler, open_dataset, sample_photographs, validate_splits
 from rlenhance.learning.nn.preferences import Preferences

@@ -14,16 +14,16 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs import ENV_IDS
-from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
+from rlenhance.envs import ENV_IDS
+from rlenhance.envs.pixel_env import PixelEnv
 from rlenhance.learning.data import Batch
 
 try:
     import pettingzoo
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(f"envs.parallel needs PettingZoo: {install_line('pettingzoo')}",
+    raise ModuleNotFoundError(f"rlenhance.envs.parallel needs PettingZoo: {install_line('pettingzoo')}",
                               name=error.name) from error
 
 #: The agent of the scope "global".

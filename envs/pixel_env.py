@@ -14,10 +14,10 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from envs.action_input import NaNCount, check_finite, to_tensors
-from envs.transition import Episode, Score, State, admit, advance, observe, start
 from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError, check_counts
+from rlenhance.envs.action_input import NaNCount, check_finite, to_tensors
+from rlenhance.envs.transition import Episode, Score, State, admit, advance, observe, start
 from rlenhance.learning.actions import Action, ActionSet
 from rlenhance.learning.data import Batch, BatchSource
 from rlenhance.learning.models.policy import Observation

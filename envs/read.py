@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from envs.read_scenes import ReadScenes
-from envs.toolchain import ToolchainEnv
+from rlenhance.envs.read_scenes import ReadScenes
+from rlenhance.envs.toolchain import ToolchainEnv
 from rlenhance.learning.data.rendered_text import RenderedText, find_fonts
 from rlenhance.learning.models.policy import Observation
 from rlenhance.ocr.engines import Engine

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.pixel_env import PixelEnv, check_numbers
 from rlenhance.hub.info import find_checkpoint
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.actions import ACTION_SETS, ActionSet, LatentActions

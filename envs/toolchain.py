@@ -15,10 +15,10 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs import transition
-from envs.pixel_env import PixelEnv, check_numbers
-from envs.transition import Score, State
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import transition
+from rlenhance.envs.pixel_env import PixelEnv, check_numbers
+from rlenhance.envs.transition import Score, State
 from rlenhance.learning.actions import Action, ToolchainActions
 from rlenhance.learning.data import Batch, BatchSource, ImageCache, Sampler, open_clean, validate_splits
 from rlenhance.learning.data.mixed_damage import Level, MixedDamage

@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.pixel_env import PixelEnv
 
 if TYPE_CHECKING:
     _VectorWrapper = gymnasium.vector.VectorWrapper[Any, Any, Any, Any, np.ndarray]

@@ -11,9 +11,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from envs.image_env import ImageEnv
-from envs.pixel_env import PixelEnv
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.image_env import ImageEnv
+from rlenhance.envs.pixel_env import PixelEnv
 
 
 def _image_env(env: Any) -> ImageEnv:

@@ -1,7 +1,7 @@
 """Check parts of your own against the laws of the project: `python -m experiments.check_plugin my_module.py`."""
 
-from experiments.core.cli import run_cli
-from experiments.scripts.check_plugin import CheckConfig, check
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.scripts.check_plugin import CheckConfig, check
 
 if __name__ == "__main__":
     raise SystemExit(run_cli(check, CheckConfig))

@@ -1,7 +1,7 @@
 """Compare what completes holes on the same pictures: `python -m experiments.complete_compare --models RUN ...`."""
 
-from experiments.core.compare import compare_command
-from experiments.tasks.completion_compare import COMPLETION_COMPARISON
+from rlenhance.experiments.core.compare import compare_command
+from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON
 
 if __name__ == "__main__":
     raise SystemExit(compare_command(COMPLETION_COMPARISON))

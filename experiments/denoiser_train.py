@@ -2,8 +2,8 @@
 
 import sys
 
-from experiments.core.cli import train_command
-from experiments.tasks.denoiser_command import DENOISER, spread_folders
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.tasks.denoiser_command import DENOISER, spread_folders
 
 if __name__ == "__main__":
     raise SystemExit(train_command(DENOISER, spread_folders(sys.argv[1:])))

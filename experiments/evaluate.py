@@ -1,7 +1,7 @@
 """Scores of a model on a split: `python -m experiments.evaluate RUN --data DIR`."""
 
-from experiments.core.cli import run_cli
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 
 if __name__ == "__main__":
     raise SystemExit(run_cli(evaluate, EvaluateConfig))

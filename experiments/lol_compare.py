@@ -1,7 +1,7 @@
 """Compare learners with each other and with what needs no training: `python -m experiments.lol_compare`."""
 
-from experiments.core.compare import compare_command
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON
+from rlenhance.experiments.core.compare import compare_command
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON
 
 if __name__ == "__main__":
     raise SystemExit(compare_command(LOWLIGHT_COMPARISON))

@@ -1,7 +1,7 @@
 """Is reinforcement learning worth it on these pictures? `python -m experiments.lol_report --data DIR`."""
 
-from experiments.core.cli import run_cli
-from experiments.tasks.lowlight_report import LowLightReportConfig, report
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.tasks.lowlight_report import LowLightReportConfig, report
 
 if __name__ == "__main__":
-    raise SystemExit(run_cli(report, LowLightReportConfig, prog="experiments.lol_report"))
+    raise SystemExit(run_cli(report, LowLightReportConfig, prog="rlenhance.experiments.lol_report"))

@@ -2,8 +2,8 @@
 
 import sys
 
-from experiments.core.cli import run_cli
-from experiments.tasks.read_compare import ReadCompareConfig, compare
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.tasks.read_compare import ReadCompareConfig, compare
 
 if __name__ == "__main__":
     sys.exit(run_cli(compare, ReadCompareConfig))

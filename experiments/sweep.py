@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from experiments.core.cli import run_cli
-from experiments.core.sweep import report, run_sweep
-from experiments.core.sweep_settings import SweepConfig, prepare
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.sweep import report, run_sweep
+from rlenhance.experiments.core.sweep_settings import SweepConfig, prepare
 
 
 def sweep_command(words: Sequence[str]) -> int:
@@ -22,7 +22,7 @@ def sweep_command(words: Sequence[str]) -> int:
         sweep = prepare(config, words[place + 1 :])
         report(sweep, run_sweep(sweep))
 
-    return run_cli(run, SweepConfig, words[:place], prog="experiments.sweep")
+    return run_cli(run, SweepConfig, words[:place], prog="rlenhance.experiments.sweep")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,16 @@ The names listed here are the public API: they stay, or are announced in CHANGEL
     '0.2.0'
 """
 
+import os
 from importlib import import_module
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.core import __version__ as __version__
+
+# A wheel has envs, agents and experiments in this package; in a checkout they lie beside it.
+if not os.path.isdir(os.path.join(__path__[0], "envs")):
+    __path__.append(os.path.dirname(__path__[0]))
 
 if TYPE_CHECKING:
     from rlenhance.core.plugins import load_plugin

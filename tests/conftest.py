@@ -59,8 +59,8 @@ def zero_dce_file(tmp_path):
 def _no_engine_is_needed(monkeypatch):
     """Where no engine is named, a made-up one reads, and fonts are those that are everywhere: the same on all machines.
     """
-    monkeypatch.setattr("envs.read_scenes.default_engine", lambda first: ENGINE)
-    monkeypatch.setattr("envs.read.find_fonts", bundled_fonts)
+    monkeypatch.setattr("rlenhance.envs.read_scenes.default_engine", lambda first: ENGINE)
+    monkeypatch.setattr("rlenhance.envs.read.find_fonts", bundled_fonts)
 
 
 @pytest.fixture(autouse=True)

@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 import pytest
 
-from agents import A3CConfig, SACConfig
-from experiments.tasks.lowlight import LearnerConfigs
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
-from experiments.tasks.lowlight_policy import PolicyConfig
+from rlenhance.agents import A3CConfig, SACConfig
+from rlenhance.experiments.tasks.lowlight import LearnerConfigs
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.io import read, write
 from rlenhance.learning.data.datasets import sample_path
 from rlenhance.learning.hub.checkpoint import save_checkpoint

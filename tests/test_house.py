@@ -30,7 +30,8 @@ def _imports(tree):
 
 def _module(path):
     parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    home = ("rlenhance",) * (parts[0] in ("envs", "agents", "experiments"))  # as the wheel has them
+    return ".".join((*home, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
 def test_there_is_a_house():

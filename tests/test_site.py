@@ -12,9 +12,9 @@ from urllib.parse import unquote, urldefrag, urlsplit
 
 import pytest
 
-import envs
 import rlenhance
-from agents import LEARNERS
+from rlenhance import envs
+from rlenhance.agents import LEARNERS
 
 ROOT = Path(__file__).parents[1]
 MKDOCS = [sys.executable, "-m", "mkdocs"] if importlib.util.find_spec("mkdocs") else \

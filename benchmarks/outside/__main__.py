@@ -16,11 +16,11 @@ from gymnasium.wrappers import ClipAction, FlattenObservation
 
 from benchmarks.outside import cleanrl_ppo, parameter_sharing, sb3, torchrl_ppo
 from benchmarks.outside.problem import ARGUMENTS, ID, TEST_SEED, best_constant, share_of_best
-from envs import GlobalAction
-from envs.parallel import parallel_env
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
 from rlenhance.core.errors import UnknownName
+from rlenhance.envs import GlobalAction
+from rlenhance.envs.parallel import parallel_env
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
 
 #: Every pixel has an agent; those of a cell act alike.
 CELLS: dict[str, Any] = {**ARGUMENTS, "curve": {"agent_stride": 1, "global_agent": False}, "cells": (8, 8)}

@@ -25,7 +25,7 @@ from gymnasium.wrappers.vector import (
 from torch import Tensor, nn
 from torch.distributions import Normal
 
-import envs  # noqa: F401  registers the ids
+from rlenhance import envs  # noqa: F401  registers the ids
 
 
 @dataclass

@@ -13,7 +13,7 @@ import supersuit
 from stable_baselines3 import PPO
 from stable_baselines3.common.utils import set_random_seed
 
-from envs.parallel import ParallelImageEnv, parallel_env
+from rlenhance.envs.parallel import ParallelImageEnv, parallel_env
 
 
 def train(env_id: str, *, total_steps: int = 11_520, worlds: int = 4, seed: int = 0, **arguments: Any) -> PPO:

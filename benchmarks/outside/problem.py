@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-import envs  # noqa: F401  registers the ids
+from rlenhance import envs  # noqa: F401  registers the ids
 
 ID = "rlenhance/CurveOracle-v0"
 #: 16 x 16 pixels, 4 steps, one agent for the picture. Ten times the default reward: agents that do not normalise it

@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 
 from benchmarks.outside.problem import Act
-from envs import GlobalAction, Uint8Observation
+from rlenhance.envs import GlobalAction, Uint8Observation
 
 _ON_POLICY = {"n_steps": 256, "batch_size": 64, "learning_rate": 1e-3, "gae_lambda": 1.0}
 _OFF_POLICY = {"learning_starts": 200, "buffer_size": 12_000, "policy_kwargs": {"net_arch": [64, 64]}}

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.wrappers.vector import FlattenObservation, TransformAction
 from torch import nn
 
-import envs  # noqa: F401  registers the ids
+from rlenhance import envs  # noqa: F401  registers the ids
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what TorchRL finds deprecated in the libraries that it imports

@@ -11,10 +11,12 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from experiments.core.config import PluginNames, hints_of, is_flat, plain_type
-from experiments.core.fit import Terminated, handling
-from experiments.core.migrate import old_flags
-from experiments.core.plugins import (
+from rlenhance.cli.streams import check_words, guarded_streams
+from rlenhance.core.errors import UsageError, printable
+from rlenhance.experiments.core.config import PluginNames, hints_of, is_flat, plain_type
+from rlenhance.experiments.core.fit import Terminated, handling
+from rlenhance.experiments.core.migrate import old_flags
+from rlenhance.experiments.core.plugins import (
     load_plugins,
     load_plugins_of,
     named_plugins,
@@ -22,11 +24,9 @@ from experiments.core.plugins import (
     require_tools,
     with_plugins,
 )
-from experiments.core.presets import begin_with, named_options, preset_in
-from experiments.core.task import Task
-from experiments.core.train import load_settings, open_run, train
-from rlenhance.cli.streams import check_words, guarded_streams
-from rlenhance.core.errors import UsageError, printable
+from rlenhance.experiments.core.presets import begin_with, named_options, preset_in
+from rlenhance.experiments.core.task import Task
+from rlenhance.experiments.core.train import load_settings, open_run, train
 
 _PLUGIN_HELP = "Modules of your own, files or importable names, that registered parts of the models."
 
@@ -173,4 +173,5 @@ def lists_of(arguments: Any, prefix: str = "--") -> Iterator[str]:
 def _module_name(arguments: Any) -> str:
     """The module as the user typed it, also where Python calls it __main__."""
     specs = (getattr(sys.modules[name], "__spec__", None) for name in ("__main__", arguments.__module__))
-    return next((spec.name for spec in specs if spec and spec.name.startswith("experiments.")), arguments.__module__)
+    typed = [spec.name for spec in specs if spec and spec.name.removeprefix("rlenhance.").startswith("experiments.")]
+    return typed[0] if typed else arguments.__module__

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from agents.base import make_env
-from agents.rollout import Rollout, collect_rollout
+from rlenhance.agents.base import make_env
+from rlenhance.agents.rollout import Rollout, collect_rollout
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import Policy

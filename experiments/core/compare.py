@@ -16,16 +16,16 @@ from typing import Any, Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
-from experiments.core.cli import run_cli
-from experiments.core.config import Flat, PluginNames
-from experiments.core.dataset import Dataset
-from experiments.core.markdown import markdown_table
-from experiments.core.plugins import load_plugins
-from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreCache, ScoreEntry
-from experiments.core.seeds import has_seeds, row_statistics, statistics_text, write_statistics
-from experiments.core.task import Task
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import plugins_of, texts_in
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.config import Flat, PluginNames
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.plugins import load_plugins
+from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreCache, ScoreEntry
+from rlenhance.experiments.core.seeds import has_seeds, row_statistics, statistics_text, write_statistics
+from rlenhance.experiments.core.task import Task
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch

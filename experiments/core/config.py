@@ -13,11 +13,11 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import tyro
 
-from agents import LEARNERS
-from experiments.core.loggers import LOGGERS
+from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.core.stored_ranges import check_stored
+from rlenhance.experiments.core.loggers import LOGGERS
 
 T = TypeVar("T")
 #: A part of a configuration whose options have no prefix on the command line.

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from agents import Learner, NonFiniteError, distributed
+from rlenhance.agents import Learner, NonFiniteError, distributed
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import flatten, restore

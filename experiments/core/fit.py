@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
-from experiments.core.collapse import TrainingWatch
-from experiments.core.distributed import run_follower, sync_initial_state
-from experiments.core.migrate import migrate_state
-from experiments.core.run import Run, going_on
+from rlenhance.agents import DistributedError, Learner, NonFiniteError, WorkerError, distributed
 from rlenhance.core.errors import UsageError, one_line
+from rlenhance.experiments.core.collapse import TrainingWatch
+from rlenhance.experiments.core.distributed import run_follower, sync_initial_state
+from rlenhance.experiments.core.migrate import migrate_state
+from rlenhance.experiments.core.run import Run, going_on
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network
 

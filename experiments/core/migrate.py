@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import nn
 
-from experiments.core.config import RunConfig, from_json, hints_of, is_flat, plain_type
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.config import RunConfig, from_json, hints_of, is_flat, plain_type
 
 #: Of the folder of a run; in config.json since version 0.2.
 FORMAT = 2

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import LEARNERS
-from experiments.core.config import LearnerSettings, hints_of, is_flat
+from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import (
     Plugin,
@@ -22,6 +21,7 @@ from rlenhance.core.plugins import (
     restore_plugins,
     texts_in,
 )
+from rlenhance.experiments.core.config import LearnerSettings, hints_of, is_flat
 from rlenhance.learning.rewards import TERMS, load_terms
 from rlenhance.learning.rewards.custom import registered_sources, validate_term
 

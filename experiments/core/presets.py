@@ -8,8 +8,8 @@ from typing import Any
 
 import tyro
 
-from experiments.core.config import leaves, replaced
 from rlenhance.core.errors import UnknownName
+from rlenhance.experiments.core.config import leaves, replaced
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.core.loggers import LOGGERS, Logger
-from experiments.core.run_lock import LOCK
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
 from rlenhance.core.scalars import current_name
+from rlenhance.experiments.core.loggers import LOGGERS, Logger
+from rlenhance.experiments.core.run_lock import LOCK
 from rlenhance.hub.info import TRAINING
 from rlenhance.hub.weight_files import weight_shapes
 from rlenhance.io import write

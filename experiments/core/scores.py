@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from experiments.core.bootstrap import Interval, bootstrap_interval
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
+from rlenhance.experiments.core.bootstrap import Interval, bootstrap_interval
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from experiments.core.bootstrap import (
+from rlenhance.experiments.core.bootstrap import (
     Array,
     SeedEstimate,
     interquartile_mean,
     performance_profile,
     probability_of_improvement,
 )
-from experiments.core.markdown import markdown_table
-from experiments.core.scores import Column, Comparison
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.scores import Column, Comparison
 from rlenhance.io.files import write_atomically
 
 _THRESHOLDS = 101

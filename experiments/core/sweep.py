@@ -16,10 +16,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from experiments.core.sweep_picture import draw_sweep
-from experiments.core.sweep_settings import Sweep, pairs_in, settings_of, task_of
-from experiments.core.train import train
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.sweep_picture import draw_sweep
+from rlenhance.experiments.core.sweep_settings import Sweep, pairs_in, settings_of, task_of
+from rlenhance.experiments.core.train import train
 from rlenhance.io.files import write_atomically
 
 _STARTUP = 5  # finished trials before one is pruned

@@ -16,13 +16,13 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-import experiments
-from experiments.core.cli import lists_of, parse
-from experiments.core.config import replaced
-from experiments.core.plugins import load_plugins, named_plugins, with_plugins
-from experiments.core.task import Task
+from rlenhance import experiments
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
+from rlenhance.experiments.core.cli import lists_of, parse
+from rlenhance.experiments.core.config import replaced
+from rlenhance.experiments.core.plugins import load_plugins, named_plugins, with_plugins
+from rlenhance.experiments.core.task import Task
 
 _SPAN = re.compile(r"(?P<low>[^:]+):(?P<high>[^:]+?)(?P<log>:log)?")
 
@@ -154,7 +154,7 @@ def task_of(command: str) -> Task[Any, Any]:
     Raises:
         UsageError: no such command.
     """
-    task = _task_in(command.removeprefix("experiments."))
+    task = _task_in(command.removeprefix("rlenhance.").removeprefix("experiments."))
     if task is None:
         names = sorted(path.stem for path in Path(experiments.__file__).parent.glob("*_train.py"))
         raise UsageError(f"{command!r}: no command that trains a task; there are "
@@ -165,7 +165,7 @@ def task_of(command: str) -> Task[Any, Any]:
 def _task_in(name: str) -> Task[Any, Any] | None:
     """The task of a module of `experiments`; None where there is no such module, or not one task in it."""
     try:
-        module = importlib.import_module(f"experiments.{name}") if name.isidentifier() else None
+        module = importlib.import_module(f"rlenhance.experiments.{name}") if name.isidentifier() else None
     except ModuleNotFoundError:
         module = None
     found = [value for value in vars(module).values() if isinstance(value, Task)] if module else []

@@ -11,15 +11,15 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from agents import LEARNERS, Learner
-from experiments.core.config import RunConfig, check_budget
-from experiments.core.dataset import Dataset
-from experiments.core.distributed import make_fabric
-from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult, fit
-from experiments.core.run import Run
-from experiments.core.scores import Baseline, Column
+from rlenhance.agents import LEARNERS, Learner
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
+from rlenhance.experiments.core.config import RunConfig, check_budget
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.distributed import make_fabric
+from rlenhance.experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult, fit
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.core.scores import Baseline, Column
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network

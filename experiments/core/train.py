@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agents import LEARNERS, distributed
-from experiments.core.config import TrainConfig, anchored, differing, leaves, option_names, replaced
-from experiments.core.distributed import launch
-from experiments.core.fit import FitResult
-from experiments.core.loggers import Logger, check_loggers
-from experiments.core.migrate import FORMAT, load_config
-from experiments.core.plugins import (
+from rlenhance.agents import LEARNERS, distributed
+from rlenhance.core.errors import UsageError, one_line
+from rlenhance.core.json_files import naming
+from rlenhance.core.plugins import module_name
+from rlenhance.experiments.core.config import TrainConfig, anchored, differing, leaves, option_names, replaced
+from rlenhance.experiments.core.distributed import launch
+from rlenhance.experiments.core.fit import FitResult
+from rlenhance.experiments.core.loggers import Logger, check_loggers
+from rlenhance.experiments.core.migrate import FORMAT, load_config
+from rlenhance.experiments.core.plugins import (
     load_plugins,
     load_plugins_of,
     require_terms,
@@ -27,13 +30,10 @@ from experiments.core.plugins import (
     settings_record,
     with_plugins,
 )
-from experiments.core.run import Run, state_bound
-from experiments.core.run_lock import run_lock
-from experiments.core.task import Session, Task
-from experiments.core.training_report import read_report
-from rlenhance.core.errors import UsageError, one_line
-from rlenhance.core.json_files import naming
-from rlenhance.core.plugins import module_name
+from rlenhance.experiments.core.run import Run, state_bound
+from rlenhance.experiments.core.run_lock import run_lock
+from rlenhance.experiments.core.task import Session, Task
+from rlenhance.experiments.core.training_report import read_report
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.hub.export import export_checkpoint
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.core.markdown import markdown_table
-from experiments.core.run import Run, read_metrics
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.run import Run, read_metrics
 from rlenhance.hub.weight_files import weight_shapes
 from rlenhance.learning.hub.checkpoint import find_checkpoint, read_config
 

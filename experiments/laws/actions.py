@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.learning.actions import ACTION_SETS, Action, PointwiseActions, apply_action, validate_action
 from rlenhance.learning.models import MODELS, make_observation
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from experiments.laws.law import law, require, seeded
+from rlenhance.experiments.laws.law import law, require, seeded
 from rlenhance.learning.nn.backbones import BACKBONES
 
 CONTEXT = 5

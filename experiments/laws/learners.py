@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from agents import LEARNERS, NonFiniteError
-from agents.base import Learner, PolicyLearner
-from experiments.laws.law import law, require
+from rlenhance.agents import LEARNERS, NonFiniteError
+from rlenhance.agents.base import Learner, PolicyLearner
+from rlenhance.experiments.laws.law import law, require
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import flatten, restore
 from rlenhance.learning.models import MODELS

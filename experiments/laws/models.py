@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.learning.models import MODELS, ReadPolicy, build_model
 
 _KIND = "model"

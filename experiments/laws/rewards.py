@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.laws.law import law, require, seeded
+from rlenhance.experiments.laws.law import law, require, seeded
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.ops.patch_grid import PatchGrid
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from experiments.laws.law import law, require
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws.law import law, require
 from rlenhance.tools import TOOLS, Tool
 from rlenhance.tools.named import trial_picture
 

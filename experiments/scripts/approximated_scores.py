@@ -16,13 +16,13 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.cli import run_cli
-from experiments.core.config import one_of
-from experiments.core.markdown import markdown_table
-from experiments.tasks.read_approximation import load_preprocessor
-from experiments.tasks.read_approximation_lines import Page
-from experiments.tasks.read_approximation_networks import Preprocessor
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.config import one_of
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.tasks.read_approximation import load_preprocessor
+from rlenhance.experiments.tasks.read_approximation_lines import Page
+from rlenhance.experiments.tasks.read_approximation_networks import Preprocessor
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data.rendered_text import RenderedText, Scene, find_fonts

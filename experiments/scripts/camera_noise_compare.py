@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
-from experiments.tasks.denoise_baselines import bm3d, has_bm3d
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.tasks.denoise_baselines import bm3d, has_bm3d
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import ImageCache, SimulatedCamera, as_jpeg, evenly_spread, open_clean, open_dataset

@@ -9,10 +9,10 @@ from typing import Annotated
 
 import tyro
 
-from experiments.core.config import PluginNames
-from experiments.laws.law import LAWS, Law, LawBroken
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import Plugin, load_plugin
+from rlenhance.experiments.core.config import PluginNames
+from rlenhance.experiments.laws.law import LAWS, Law, LawBroken
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def check(config: CheckConfig) -> None:
         SystemExit: with 1, a law is broken.
     """
     if not config.plugins:
-        raise UsageError("name a plugin, as in python -m experiments.check_plugin my_module.py")
+        raise UsageError("name a plugin, as in python -m rlenhance.experiments.check_plugin my_module.py")
     broken = count = 0
     for source in config.plugins:
         for text, holds in check_plugin(load_plugin(source)):

@@ -23,10 +23,10 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
 from rlenhance.cli.main import main as rlenhance
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.hub.shipped import sha256
 from rlenhance.io import Photo, encode
 from rlenhance.io.files import write_atomically

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import text_table
-from experiments.tasks.lowlight_baselines import small_steps, steps_to_mean
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import text_table
+from rlenhance.experiments.tasks.lowlight_baselines import small_steps, steps_to_mean
 from rlenhance.io import list_photos, read
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Darken, ImageCache, load_split, open_dataset, sample_photographs, validate_splits

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.core.cli import run_cli
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.hub import shipped
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.hub.export import export_checkpoint

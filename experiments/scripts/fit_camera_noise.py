@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import text_table
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import text_table
 from rlenhance.learning.data import Example, ImageCache, SimulatedCamera, as_jpeg, open_clean, open_dataset
 from rlenhance.learning.data.camera_jpeg import align_pair
 from rlenhance.ops.camera_noise import OFFSET, SMALLEST_SIDE, block_means, noise_statistics, perceptron

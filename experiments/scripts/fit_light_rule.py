@@ -18,10 +18,10 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from experiments.core.cli import run_cli
-from experiments.scripts import light_rule as rule
-from experiments.scripts.local_study import Scenes
-from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.scripts import light_rule as rule
+from rlenhance.experiments.scripts.local_study import Scenes
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from rlenhance.learning.metrics.full_reference import gt_mean_psnr, match_mean
 from rlenhance.learning.ops.image import brightness, resize
 

@@ -18,9 +18,9 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
-from experiments.core.cli import run_cli
-from experiments.core.config import one_of
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.config import one_of
 from rlenhance.io import read
 from rlenhance.io.discovery import find_photos
 from rlenhance.learning.data.rendered_text import SIZE, RenderedText, find_fonts

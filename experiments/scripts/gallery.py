@@ -13,8 +13,8 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.io.samples import sample_path

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.published_weights import IMPORTERS, epochs_of_log, newest_checkpoint
-from experiments.core.run import Run
 from rlenhance.core.errors import UsageError
 from rlenhance.core.types import Purpose
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.published_weights import IMPORTERS, epochs_of_log, newest_checkpoint
+from rlenhance.experiments.core.run import Run
 from rlenhance.hub.shipped import sha256
 
 
@@ -76,21 +76,21 @@ def commands_for(name: str, purpose: Purpose, run: Path, file: Path) -> list[tup
     enhance, denoise = f"rlenhance enhance PHOTO --model {run}", f"rlenhance denoise PHOTO --model {run}"
     after = ("take out the noise that brightening shows, in one call with any model",
              f"rlenhance enhance PHOTO --denoiser {run}")
-    score = ("score it on pairs (low/ and high/)", f"python -m experiments.evaluate {run} --data DIR")
+    score = ("score it on pairs (low/ and high/)", f"python -m rlenhance.experiments.evaluate {run} --data DIR")
     if name == "rellie":
         return [("enhance without denoising, in its six steps (test_el.py)", enhance),
                 ("stop after three of them", f"{enhance} --steps 3"),
                 ("enhance with denoising (test.py), once FFDNet is imported",
                  f"{enhance} --denoiser {run.parent / 'ffdnet'}"), score]
     if name == "rl_restore":
-        command = f"python -m experiments.scripts.rl_restore_scores {file.parent} --data DIR"
+        command = f"python -m rlenhance.experiments.scripts.rl_restore_scores {file.parent} --data DIR"
         return [("score it with its tools, which lie beside it, on good pictures that are damaged for it", command),
                 ("with two tools at most", f"{command} --steps 2")]
     if name == "pixelrl":
         return [("denoise a photograph, a colour at a time", denoise),
                 ("see which filter won where", f"{denoise} --explain CHART.png"),
                 ("score it on good pictures, made grey and noisy",
-                 f"python -m experiments.denoise_compare --data DIR --models {run}"), after]
+                 f"python -m rlenhance.experiments.denoise_compare --data DIR --models {run}"), after]
     if purpose == "denoise":
         return [("denoise a photograph", denoise), after,
                 ("name the noise, in 255ths, where it is known", f"{denoise} --noise 25")]
@@ -98,7 +98,7 @@ def commands_for(name: str, purpose: Purpose, run: Path, file: Path) -> list[tup
         return [("fill the white of a mask", f"rlenhance complete PHOTO --mask MASK --model {run}"),
                 ("find the hole first", f"rlenhance complete PHOTO --auto-mask --model {run}"),
                 ("score it on pictures with holes",
-                 f"python -m experiments.complete_compare --data DIR --models {run}")]
+                 f"python -m rlenhance.experiments.complete_compare --data DIR --models {run}")]
     return [("enhance a photograph", enhance), score]
 
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import text_table
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Example, ImageCache, load_split, open_dataset

@@ -25,17 +25,17 @@ import torch.nn.functional as F
 import tyro
 from torch import Tensor
 
-from agents.base import make_env
-from experiments.core.cli import run_cli
-from experiments.core.collapse import fit_single_curve
-from experiments.core.dataset import Dataset
-from experiments.scripts import local_targets
-from experiments.scripts.reward_optimum import episode_return, optimize
-from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
-from experiments.tasks.lowlight_evaluate import score_picture
-from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
+from rlenhance.agents.base import make_env
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.collapse import fit_single_curve
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.scripts import local_targets
+from rlenhance.experiments.scripts.reward_optimum import episode_return, optimize
+from rlenhance.experiments.tasks.controllability import enhance
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
+from rlenhance.experiments.tasks.lowlight_evaluate import score_picture
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
 from rlenhance.learning.actions import Action

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.scripts.light_rule import LEVEL, brighten, rule_target
+from rlenhance.experiments.scripts.light_rule import LEVEL, brighten, rule_target
 from rlenhance.learning.ops.guided_filter import box_mean, guided_filter
 from rlenhance.learning.ops.image import brightness, max_channel, resize, to_array, to_tensor
 from rlenhance.learning.ops.image_statistics import noise_deviation

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io.files import atomic_path
 from rlenhance.learning.data import Example, ImageCache, Sampler, Splits, open_dataset
 

@@ -12,9 +12,9 @@ from typing import Annotated
 
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.tasks.controllability import without_effect
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.tasks.controllability import without_effect
 from rlenhance.hub import shipped as weights
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import ImageCache, load_split, sample_photographs

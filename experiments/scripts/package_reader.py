@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.hub.checkpoint import load_network
 from rlenhance.learning.models import ReadPolicy

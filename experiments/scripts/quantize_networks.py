@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.scripts.export_shipped import write_sums
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resize_planes, to_planes
 from rlenhance.engine.graph import adds_bytes_exactly
 from rlenhance.engine.networks import QUANTIZED, export_path, load
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.scripts.export_shipped import write_sums
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_config
 from rlenhance.hub.weight_files import read_weights
@@ -69,7 +69,7 @@ def main(arguments: Arguments) -> dict[str, float]:
         folder = arguments.folder / name
         if not export_path(folder, PART).is_file():
             raise UsageError(f"{folder}: has no export; name a shipped model that python -m "
-                             f"experiments.scripts.export_shipped writes one for")
+                             f"rlenhance.experiments.scripts.export_shipped writes one for")
         network = opened(folder, quantized=False)
         recorder = Recorder(network.graphs[PART], arguments.every)
         network.graphs[PART] = recorder

@@ -19,15 +19,15 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents.base import make_env
-from envs import PixelEnv
-from experiments.core.cli import run_cli
-from experiments.core.scores import mean_scores
-from experiments.tasks.lowlight_baselines import fit_baselines
-from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
-from experiments.tasks.lowlight_evaluate import score_picture
-from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
+from rlenhance.agents.base import make_env
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import PixelEnv
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.scores import mean_scores
+from rlenhance.experiments.tasks.lowlight_baselines import fit_baselines
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
+from rlenhance.experiments.tasks.lowlight_evaluate import score_picture
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.learning.actions import Action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import GreedyEpisode

@@ -11,12 +11,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
-from experiments.core.published_weights import read_rl_restore
-from experiments.tasks.clean_pictures import load_clean
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.published_weights import read_rl_restore
+from rlenhance.experiments.tasks.clean_pictures import load_clean
 from rlenhance.io import read
 from rlenhance.learning.data import MixedDamage
 from rlenhance.learning.data.mixed_damage import Level

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
-from experiments.core.run import Run, read_metrics
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.run import Run, read_metrics
 
 #: Panels of the chart: title -> column of metrics.csv, and whether its axis is logarithmic.
 PANELS: dict[str, tuple[str, bool]] = {

@@ -16,11 +16,11 @@ import numpy as np
 import tyro
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.cli import run_cli
-from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import text_table
 from rlenhance.io import read, write
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Example, open_dataset

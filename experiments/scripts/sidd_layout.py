@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io import write
 from rlenhance.learning.data import Darken, Example, ImageCache, open_clean
 
@@ -63,7 +63,7 @@ def main(arguments: Arguments) -> Path:
     if held:
         _write_blocks([_good(example, cache) for example in held], arguments.out, rng)
     print(f"{arguments.out}: {len(learned)} pairs, blocks of {len(held)} pictures; learn from them with\n"
-          f"  python -m experiments.rse_train sidd --train_files_path {arguments.out}")
+          f"  python -m rlenhance.experiments.rse_train sidd --train_files_path {arguments.out}")
     return arguments.out
 
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io import read
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data.datasets import image_files

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
-from experiments.core.preference_gp import Choices, Posterior, choose_options, draw, fit
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.preference_gp import Choices, Posterior, choose_options, draw, fit
 from rlenhance.io import read
 from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.io.discovery import find_photos

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.learning.models.published.rl_restore import RL_RESTORE
 from rlenhance.tools import TOOLS, Tool, measure_cost, rl_restore_tool, tool_of
 from rlenhance.tools.base import COSTS, measured_costs

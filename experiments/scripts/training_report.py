@@ -9,8 +9,8 @@ from pathlib import Path
 
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.training_report import TrainingReport, read_report
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.training_report import TrainingReport, read_report
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.cli import run_cli
-from experiments.core.markdown import markdown_table
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.data import (
     Downscale,

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import text_table
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import text_table
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch, ImageCache, load_split, open_dataset
 from rlenhance.learning.data.examples import evenly_spread

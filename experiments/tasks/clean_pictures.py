@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.learning.data import (
     Example,
     ImageCache,

@@ -11,23 +11,23 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig, SupervisedConfig
-from agents.base import make_env
-from agents.optim import OptimizerConfig
-from agents.rollout import collect_rollout
-from envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
-from experiments.core.collapse import share_metrics
-from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
-from experiments.core.dataset import Dataset
-from experiments.core.fit import FitResult
-from experiments.core.task import Session, Task
-from experiments.tasks.completion_network import (
+from rlenhance.agents import LEARNERS, A3CConfig, DirectConfig, SACConfig, SupervisedConfig
+from rlenhance.agents.base import make_env
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.agents.rollout import collect_rollout
+from rlenhance.core.errors import UsageError
+from rlenhance.envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
+from rlenhance.experiments.core.collapse import share_metrics
+from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.fit import FitResult
+from rlenhance.experiments.core.task import Session, Task
+from rlenhance.experiments.tasks.completion_network import (
     CompletionNetworkConfig,
     begin_with_run,
     make_network,
     with_run,
 )
-from rlenhance.core.errors import UsageError
 from rlenhance.learning.actions.filters import choice_frequencies
 from rlenhance.learning.data import (
     Batch,
@@ -240,7 +240,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
     """Fill holes, on a prior: see docs/howto/completion.md."""
 
     name = "completion"
-    command = "experiments.complete_train"
+    command = "rlenhance.experiments.complete_train"
     env_id = "Completion-v0"
     Config = CompletionConfig
     default_updates = 200
@@ -304,7 +304,7 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
               f"{self.monitor(config)}): holes of {len(session.evaluator.pictures)} validation pictures "
               f"{best['val/psnr']:.2f} dB, {best['val/psnr_gain']:+.2f} on the prior\nresult in {run.path} (best/, "
               f"curves.png, metrics.csv); compare it with rules that need no training:\n"
-              f"  python -m experiments.complete_compare --models {run.path}")
+              f"  python -m rlenhance.experiments.complete_compare --models {run.path}")
         return {config.train.learner: best}
 
 

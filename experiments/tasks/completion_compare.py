@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.core.compare import CompareConfig, TaskComparison
-from experiments.core.config import Flat
-from experiments.core.scores import Baseline, Column, Comparison, Row
-from experiments.tasks.completion import COMPLETION, CompletionDataConfig, CompletionDataset
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import CompareConfig, TaskComparison
+from rlenhance.experiments.core.config import Flat
+from rlenhance.experiments.core.scores import Baseline, Column, Comparison, Row
+from rlenhance.experiments.tasks.completion import COMPLETION, CompletionDataConfig, CompletionDataset
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import torch
 
-from experiments.core.backbones import RESTORE_COMMANDS, backbone_spec, with_backbone_of
-from experiments.core.config import ModelName, one_of
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.backbones import RESTORE_COMMANDS, backbone_spec, with_backbone_of
+from rlenhance.experiments.core.config import ModelName, one_of
 from rlenhance.hub.shipped import FOLDER, locate
 from rlenhance.learning.hub.checkpoint import create_network, load_network
 from rlenhance.learning.models import (
@@ -86,7 +86,7 @@ def make_network(network: CompletionNetworkConfig, kind: Any, train_size: int) -
         prior: Any = None if network.prior == MEMBRANE else load_network(locate(network.prior))
     if prior is not None and (prior.purpose != "completion" or isinstance(prior, Policy)):
         raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one "
-                         f"pass; train one with python -m experiments.restore_train prior, or leave it at "
+                         f"pass; train one with python -m rlenhance.experiments.restore_train prior, or leave it at "
                          f"{MEMBRANE}")
     by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
     shared = {"backbone": network.backbone_spec, "train_size": train_size,

@@ -10,8 +10,8 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from experiments.core.collapse import distance_to_single_curve
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.collapse import distance_to_single_curve
 from rlenhance.io.samples import sample_path
 from rlenhance.learning.data import Batch, ImageCache
 from rlenhance.learning.data.datasets import SAMPLE_ROLES

@@ -13,11 +13,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
-from agents.optim import OptimizerConfig
-from envs.denoise import DENOISING_REWARD
-from experiments.core.collapse import share_metrics
-from experiments.core.config import (
+from rlenhance.agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.core.errors import UsageError
+from rlenhance.envs.denoise import DENOISING_REWARD
+from rlenhance.experiments.core.collapse import share_metrics
+from rlenhance.experiments.core.config import (
     Flat,
     LearnerSettings,
     RunConfig,
@@ -27,12 +28,11 @@ from experiments.core.config import (
     fitting,
     one_of,
 )
-from experiments.core.dataset import Dataset
-from experiments.core.fit import FitResult
-from experiments.core.presets import Preset, preset_option
-from experiments.core.task import Session, Task
-from experiments.tasks.presets import DENOISE_PRESETS
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.fit import FitResult
+from rlenhance.experiments.core.presets import Preset, preset_option
+from rlenhance.experiments.core.task import Session, Task
+from rlenhance.experiments.tasks.presets import DENOISE_PRESETS
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.actions import Action
 from rlenhance.learning.actions.filters import choice_frequencies
@@ -271,7 +271,7 @@ class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
     """Denoise with filters: see docs/howto/denoising.md."""
 
     name = "denoise"
-    command = "experiments.denoise_train"
+    command = "rlenhance.experiments.denoise_train"
     env_id = "Denoise-v0"
     Config = DenoiseConfig
     default_updates = 300
@@ -333,7 +333,7 @@ class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
         for name, row in rows.items():
             print(f"  {name:<12}" + "  ".join(f"noise {noise}: {value:.2f}" for noise, value in row.items()))
         print(f"result in {run.path} (best/, curves.png, metrics.csv); compare it with rules that need no training:\n"
-              f"  python -m experiments.denoise_compare --models {run.path}")
+              f"  python -m rlenhance.experiments.denoise_compare --models {run.path}")
         return rows
 
 

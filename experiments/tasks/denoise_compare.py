@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.core.compare import CompareConfig, TaskComparison
-from experiments.core.config import Flat
-from experiments.core.markdown import markdown_table
-from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreEntry
-from experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset, filter_shares
-from experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import CompareConfig, TaskComparison
+from rlenhance.experiments.core.config import Flat
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreEntry
+from rlenhance.experiments.tasks.denoise import DENOISE, LEVELS, DenoiseDataConfig, DenoiseDataset, filter_shares
+from rlenhance.experiments.tasks.denoise_baselines import baseline_names, denoising_baselines, has_bm3d
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import REAL, Batch
 from rlenhance.learning.metrics.full_reference import sharpness_ratio

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from agents import SupervisedConfig
-from experiments.core.fit import Evaluator
-from experiments.tasks.clean_pictures import load_clean
-from experiments.tasks.restore_config import RestoreConfig, recipe
-from experiments.tasks.restore_data import RestoreDataset, mean_psnr, run_eval
+from rlenhance.agents import SupervisedConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.fit import Evaluator
+from rlenhance.experiments.tasks.clean_pictures import load_clean
+from rlenhance.experiments.tasks.restore_config import RestoreConfig, recipe
+from rlenhance.experiments.tasks.restore_data import RestoreDataset, mean_psnr, run_eval
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.data import Batch, CameraJpegSampler, Example, NoisySampler, SyntheticNoise, open_dataset
 from rlenhance.learning.data.examples import load_example

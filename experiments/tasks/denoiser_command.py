@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from experiments.core.config import Flat
-from experiments.tasks.restore import RestoreTask
-from experiments.tasks.restore_config import RestoreConfig, RestoreNetworkConfig, RestoreTrainConfig
+from rlenhance.experiments.core.config import Flat
+from rlenhance.experiments.tasks.restore import RestoreTask
+from rlenhance.experiments.tasks.restore_config import RestoreConfig, RestoreNetworkConfig, RestoreTrainConfig
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class DenoiserRunConfig(RestoreConfig):
 class DenoiserTask(RestoreTask):
     """Restoration by a denoiser: see docs/howto/denoising.md."""
 
-    command = "experiments.denoiser_train"
+    command = "rlenhance.experiments.denoiser_train"
     Config = DenoiserRunConfig
 
 

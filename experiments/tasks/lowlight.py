@@ -11,21 +11,31 @@ from typing import Annotated, Any, ClassVar
 import torch
 import tyro
 
-from agents import LEARNERS, A3CConfig, AsyncA3C, DirectConfig, Learner, SACConfig, SupervisedConfig, distributed
-from experiments.core.backbones import RESTORE_COMMANDS, with_backbone_of
-from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
-from experiments.core.dataset import Dataset
-from experiments.core.distributed import make_fabric
-from experiments.core.fit import ArtifactCallback, FitResult
-from experiments.core.plugins import load_terms_of, own_terms, term_files
-from experiments.core.presets import Preset, preset_option
-from experiments.core.run import Run
-from experiments.core.task import Session, Task
-from experiments.core.train import rlenhance_command
-from experiments.tasks.lowlight_baselines import Baseline, fit_baselines
-from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
-from experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
-from experiments.tasks.lowlight_policy import (
+from rlenhance.agents import (
+    LEARNERS,
+    A3CConfig,
+    AsyncA3C,
+    DirectConfig,
+    Learner,
+    SACConfig,
+    SupervisedConfig,
+    distributed,
+)
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.backbones import RESTORE_COMMANDS, with_backbone_of
+from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.distributed import make_fabric
+from rlenhance.experiments.core.fit import ArtifactCallback, FitResult
+from rlenhance.experiments.core.plugins import load_terms_of, own_terms, term_files
+from rlenhance.experiments.core.presets import Preset, preset_option
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.core.task import Session, Task
+from rlenhance.experiments.core.train import rlenhance_command
+from rlenhance.experiments.tasks.lowlight_baselines import Baseline, fit_baselines
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
+from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
+from rlenhance.experiments.tasks.lowlight_policy import (
     PolicyConfig,
     actions_of,
     fitted,
@@ -34,8 +44,7 @@ from experiments.tasks.lowlight_policy import (
     refuse_ignored,
     refuse_other_network,
 )
-from experiments.tasks.presets import LOWLIGHT_PRESETS, NATURAL_REWARD, with_words
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.presets import LOWLIGHT_PRESETS, NATURAL_REWARD, with_words
 from rlenhance.hub.shipped import locate
 from rlenhance.io import write
 from rlenhance.learning.data import Batch, ImageCache, Sampler, load_example
@@ -184,7 +193,7 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
     """Brighten photographs: see docs/reference/training.md."""
 
     name = "lowlight"
-    command = "experiments.lol_train"
+    command = "rlenhance.experiments.lol_train"
     env_id = "LowLight-v0"
     Config = LowLightConfig
     supports_ddp = True

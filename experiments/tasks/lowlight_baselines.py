@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from experiments.core.scores import Baseline
+from rlenhance.experiments.core.scores import Baseline
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.ops.image import resize, to_array, to_tensor

@@ -11,22 +11,22 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents import LEARNERS
-from experiments.core.compare import CompareConfig, TaskComparison, fingerprint
-from experiments.core.config import Flat, one_of
-from experiments.core.dataset import Dataset
-from experiments.core.plugins import own_terms, term_files
-from experiments.core.presets import Preset, preset_option
-from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
-from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
-from experiments.tasks.lowlight_baselines import fit_baselines
-from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
-from experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
-from experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, refuse_ignored
-from experiments.tasks.lowlight_rows import ROW_PRESETS, estimate, train_row, trained_rows
-from experiments.tasks.presets import LOWLIGHT_PRESETS, for_comparison
+from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import CompareConfig, TaskComparison, fingerprint
+from rlenhance.experiments.core.config import Flat, one_of
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.plugins import own_terms, term_files
+from rlenhance.experiments.core.presets import Preset, preset_option
+from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
+from rlenhance.experiments.tasks.controllability import enhance
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
+from rlenhance.experiments.tasks.lowlight_baselines import fit_baselines
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
+from rlenhance.experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, actions_of, fitted, refuse_ignored
+from rlenhance.experiments.tasks.lowlight_rows import ROW_PRESETS, estimate, train_row, trained_rows
+from rlenhance.experiments.tasks.presets import LOWLIGHT_PRESETS, for_comparison
 from rlenhance.io import write
 from rlenhance.learning.data import Batch, evenly_spread
 from rlenhance.learning.hub.checkpoint import find_checkpoint, load_model, read_config

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-from experiments.core.config import one_of
-from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.config import one_of
+from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.io import list_photos
 from rlenhance.learning.data import (
     Example,

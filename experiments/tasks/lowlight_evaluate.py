@@ -15,17 +15,17 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents.base import make_env
-from agents.rollout import collect_rollout
-from experiments.core.collapse import TrainingWatch, collapse_metrics, policy_collapse_metrics
-from experiments.core.markdown import text_table
-from experiments.core.migrate import BEFORE
-from experiments.core.scores import Baseline, mean_scores
-from experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.relit_scenes import real_scenes, relit_scenes
+from rlenhance.agents.base import make_env
+from rlenhance.agents.rollout import collect_rollout
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
+from rlenhance.experiments.core.collapse import TrainingWatch, collapse_metrics, policy_collapse_metrics
+from rlenhance.experiments.core.markdown import text_table
+from rlenhance.experiments.core.migrate import BEFORE
+from rlenhance.experiments.core.scores import Baseline, mean_scores
+from rlenhance.experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.hub.info import read_info
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.data import Batch, ImageCache, load_split, open_dataset, sample_photographs, validate_splits
@@ -192,7 +192,7 @@ def check_purpose(run: Path) -> None:
     Raises:
         UsageError: the network completes or enlarges.
     """
-    commands = {"completion": f"python -m experiments.complete_compare --data DIR --models {run}",
+    commands = {"completion": f"python -m rlenhance.experiments.complete_compare --data DIR --models {run}",
                 "upscale": f"rlenhance upscale DIR -o OUT --model {run}, then rlenhance score OUT --reference HIGH"}
     purpose = read_info(locate(run)).purpose
     if purpose in commands:

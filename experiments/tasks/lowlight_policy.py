@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from experiments.core.backbones import backbone_spec
-from experiments.core.config import fitting, one_of
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.core.backbones import backbone_spec
+from rlenhance.experiments.core.config import fitting, one_of
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.models import MODELS, PixelPolicy
 from rlenhance.learning.nn.backbones import BACKBONES

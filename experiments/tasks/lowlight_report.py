@@ -10,17 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from agents import LEARNERS, needs_no_gradient, reward_learners
-from experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
-from experiments.core.compare import compare
-from experiments.core.config import Flat, one_of
-from experiments.core.markdown import markdown_table
-from experiments.core.presets import Preset
-from experiments.core.scores import Column, Comparison
-from experiments.core.seeds import RowStatistics, row_statistics, span, statistics_text
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, state_terms
-from experiments.tasks.presets import prefixed
+from rlenhance.agents import LEARNERS, needs_no_gradient, reward_learners
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import MIN_SCENES, Interval, bootstrap_interval
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.core.config import Flat, one_of
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.presets import Preset
+from rlenhance.experiments.core.scores import Column, Comparison
+from rlenhance.experiments.core.seeds import RowStatistics, row_statistics, span, statistics_text
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig, state_terms
+from rlenhance.experiments.tasks.presets import prefixed
 from rlenhance.io.files import write_atomically
 
 #: Scores that a report can be on, all of them better when higher: name -> (unit, digits).

@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from agents import LEARNERS
-from experiments.core.dataset import Dataset
-from experiments.core.plugins import own_terms
-from experiments.core.presets import begin_with
-from experiments.core.train import check_same, train
-from experiments.tasks.controllability import enhance
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainConfig
-from experiments.tasks.lowlight_evaluate import score_picture
-from experiments.tasks.presets import LOWLIGHT_PRESETS, preset_reward, with_words
+from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.json_files import read_object
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.plugins import own_terms
+from rlenhance.experiments.core.presets import begin_with
+from rlenhance.experiments.core.train import check_same, train
+from rlenhance.experiments.tasks.controllability import enhance
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainConfig
+from rlenhance.experiments.tasks.lowlight_evaluate import score_picture
+from rlenhance.experiments.tasks.presets import LOWLIGHT_PRESETS, preset_reward, with_words
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import build_model
 from rlenhance.learning.rewards import RewardWeights
 
 if TYPE_CHECKING:
-    from experiments.tasks.lowlight_compare import LowLightCompareConfig
+    from rlenhance.experiments.tasks.lowlight_compare import LowLightCompareConfig
 
 #: Rewards that a comparison can give a policy: name -> words of --reward, on top of those of its preset.
 REWARDS = {

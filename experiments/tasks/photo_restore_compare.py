@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.tasks.tool_gains import damaged, grey_of
 from rlenhance.core.tiling import tiles
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.tasks.tool_gains import damaged, grey_of
 from rlenhance.learning.data import ImageCache, MixedDamage, SimulatedCamera, as_jpeg, open_clean
 from rlenhance.learning.data.examples import evenly_spread
 from rlenhance.learning.data.mixed_damage import DAMAGES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.core.presets import Preset
+from rlenhance.experiments.core.presets import Preset
 
 #: The reward of the shipped model natural; terms that are not named have the weights of docs/reference/rewards.md.
 NATURAL_REWARD = ("exposure=10", "contrast=0", "local_exposure=0", "clipping=2")

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.dqn import DQN, DQNConfig
-from agents.optim import OptimizerConfig
-from agents.vine import Vine, VineConfig
-from envs import ReadEnv
-from envs.read_scenes import ReadScenes
-from experiments.core.config import Flat, LearnerSettings, RunConfig, default_is, one_of
-from experiments.core.fit import Evaluator, FitResult
-from experiments.core.task import Session
-from experiments.tasks.read_data import ReadDataset, read_scenes
-from experiments.tasks.toolchain import PlannerTask, PlannerTrainConfig, run_chains
+from rlenhance.agents.dqn import DQN, DQNConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.agents.vine import Vine, VineConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ReadEnv
+from rlenhance.envs.read_scenes import ReadScenes
+from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, default_is, one_of
+from rlenhance.experiments.core.fit import Evaluator, FitResult
+from rlenhance.experiments.core.task import Session
+from rlenhance.experiments.tasks.read_data import ReadDataset, read_scenes
+from rlenhance.experiments.tasks.toolchain import PlannerTask, PlannerTrainConfig, run_chains
 from rlenhance.learning.data import Batch, ImageCache, Splits
 from rlenhance.learning.models import MODELS
 from rlenhance.ocr.engines import ENGINES
@@ -138,7 +138,7 @@ class ReadTask(PlannerTask[ReadConfig, ReadDataset]):
     """Choose how photographs of text are read: see docs/howto/read.md."""
 
     name = "read"
-    command = "experiments.read_train"
+    command = "rlenhance.experiments.read_train"
     env_id = "Read-v0"
     Config = ReadConfig
     registry = {"vine": Vine, "dqn": DQN}

@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from experiments.core.config import default_is, one_of
-from experiments.tasks.read_approximation_lines import (
+from rlenhance.core.errors import UsageError, one_line
+from rlenhance.experiments.core.config import default_is, one_of
+from rlenhance.experiments.tasks.read_approximation_lines import (
     CleanLines,
     Page,
     Sample,
@@ -33,14 +34,13 @@ from experiments.tasks.read_approximation_lines import (
     right_pairs,
     stacked,
 )
-from experiments.tasks.read_approximation_networks import (
+from rlenhance.experiments.tasks.read_approximation_networks import (
     Approximator,
     Preprocessor,
     cut_lines,
     read_lines,
     reading_loss,
 )
-from rlenhance.core.errors import UsageError, one_line
 from rlenhance.learning.data.rendered_text import RenderedText, find_fonts
 from rlenhance.ocr.engines import ENGINES, Engine, engine_of
 from rlenhance.ocr.filters import apply_filters

@@ -11,7 +11,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from experiments.tasks.read_approximation_networks import ALPHABET, HEIGHT, MARGIN, NARROWEST, WIDEST, planes_of
+from rlenhance.experiments.tasks.read_approximation_networks import (
+    ALPHABET,
+    HEIGHT,
+    MARGIN,
+    NARROWEST,
+    WIDEST,
+    planes_of,
+)
 from rlenhance.learning.data.rendered_text import LAYOUTS, RenderedText, Scene, draw_text
 from rlenhance.learning.data.rendered_words import words_of
 from rlenhance.ocr.engines import Engine

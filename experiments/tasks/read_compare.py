@@ -10,12 +10,13 @@ from typing import Annotated, Any, cast
 
 import numpy as np
 
-from envs.read_scenes import ReadScenes
-from experiments.core.bootstrap import bootstrap_interval
-from experiments.core.config import one_of
-from experiments.tasks.read_approximation import load_preprocessor
-from experiments.tasks.read_approximation_lines import Page
-from experiments.tasks.read_controls import (
+from rlenhance.core.errors import UsageError
+from rlenhance.envs.read_scenes import ReadScenes
+from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.config import one_of
+from rlenhance.experiments.tasks.read_approximation import load_preprocessor
+from rlenhance.experiments.tasks.read_approximation_lines import Page
+from rlenhance.experiments.tasks.read_controls import (
     Outcome,
     States,
     by_confidence,
@@ -33,8 +34,7 @@ from experiments.tasks.read_controls import (
     run,
     thresholds,
 )
-from experiments.tasks.read_data import read_scenes
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.read_data import read_scenes
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.hub.checkpoint import load_network

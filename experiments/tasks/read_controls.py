@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from envs.read_scenes import ReadScenes
+from rlenhance.envs.read_scenes import ReadScenes
 from rlenhance.learning.models import MODELS, ReadPolicy
 from rlenhance.ocr.observation import answers
 

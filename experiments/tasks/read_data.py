@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from envs import ReadEnv
-from envs.read_scenes import ReadScenes
-from experiments.core.dataset import Dataset
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ReadEnv
+from rlenhance.envs.read_scenes import ReadScenes
+from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.learning.data.rendered_text import RenderedText, find_fonts
 from rlenhance.ocr.cache import FILTERS_VERSION
 from rlenhance.ocr.engines import engine_of

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
-from experiments.core.collapse import fit_single_curve
-from experiments.tasks.controllability import defaults, enhance
-from experiments.tasks.lowlight_baselines import oracle_stop
+from rlenhance.experiments.core.collapse import fit_single_curve
+from rlenhance.experiments.tasks.controllability import defaults, enhance
+from rlenhance.experiments.tasks.lowlight_baselines import oracle_stop
 from rlenhance.learning.data import RELIGHT_KINDS, Batch, Relight
 from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr, relative_contrast, ssim
 from rlenhance.learning.models import GreedyEpisode, Policy

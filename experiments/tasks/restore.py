@@ -14,16 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from agents import Learner, Supervised, SupervisedConfig
-from agents.optim import OptimizerConfig
-from experiments.core.config import check_budget
-from experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult
-from experiments.core.published_weights import PICKLES, newest_checkpoint, read_gated_pixelrnn
-from experiments.core.run import Run
-from experiments.core.task import NO_LIMIT, Session, Task
-from experiments.core.train import rlenhance_command
-from experiments.tasks.denoiser import LEVELS, initialize, open_noisy
-from experiments.tasks.restore_config import (
+from rlenhance.agents import Learner, Supervised, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.core.config import check_budget
+from rlenhance.experiments.core.fit import ArtifactCallback, Budget, Evaluator, FitResult
+from rlenhance.experiments.core.published_weights import PICKLES, newest_checkpoint, read_gated_pixelrnn
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.core.task import NO_LIMIT, Session, Task
+from rlenhance.experiments.core.train import rlenhance_command
+from rlenhance.experiments.tasks.denoiser import LEVELS, initialize, open_noisy
+from rlenhance.experiments.tasks.restore_config import (
     DENOISING,
     LOSS_TERMS,
     RESTORING,
@@ -34,8 +35,7 @@ from experiments.tasks.restore_config import (
     network_arguments,
     recipe,
 )
-from experiments.tasks.restore_data import RestoreDataset, baseline_output, mean_psnr, open_pictures, run_eval
-from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.tasks.restore_data import RestoreDataset, baseline_output, mean_psnr, open_pictures, run_eval
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS, DenoisingUNet
@@ -106,7 +106,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     name = "restore"
     former_names = ("denoiser",)
-    command = "experiments.restore_train"
+    command = "rlenhance.experiments.restore_train"
     Config = RestoreConfig
     registry = {"supervised": Supervised}
 

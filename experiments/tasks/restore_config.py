@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
-from experiments.tasks.restore_recipes import (
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
+from rlenhance.experiments.tasks.restore_recipes import (
     DEFAULTS,
     DENOISING,
     LOSS_TERMS,
@@ -23,7 +24,6 @@ from experiments.tasks.restore_recipes import (
     SHAPES_OF_0_2,
     RecipeDefaults,
 )
-from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.learning.data import Splits
 from rlenhance.learning.data.completion import MASKS
 from rlenhance.learning.models import MODELS

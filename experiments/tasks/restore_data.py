@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from agents import SupervisedConfig
-from agents.supervised import supervised_losses
-from experiments.core.dataset import Dataset
-from experiments.core.fit import Evaluator
-from experiments.tasks.restore_config import RESTORING, RestoreConfig, recipe
+from rlenhance.agents import SupervisedConfig
+from rlenhance.agents.supervised import supervised_losses
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.core.fit import Evaluator
+from rlenhance.experiments.tasks.restore_config import RESTORING, RestoreConfig, recipe
 from rlenhance.learning.data import (
     Batch,
     CompletionSampler,

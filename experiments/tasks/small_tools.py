@@ -12,12 +12,12 @@ import torch
 import tyro
 from torch import Tensor
 
-from agents.tools_learner import ToolsConfig, ToolsLearner
-from experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
-from experiments.core.fit import Evaluator, FitResult
-from experiments.core.task import Session, Task
-from experiments.tasks.clean_pictures import CleanPictures, load_clean
+from rlenhance.agents.tools_learner import ToolsConfig, ToolsLearner
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.fit import Evaluator, FitResult
+from rlenhance.experiments.core.task import Session, Task
+from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
 from rlenhance.learning.data import Batch, Sampler
 from rlenhance.learning.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
 from rlenhance.learning.data.sampler import rng_of
@@ -148,7 +148,7 @@ class SmallToolsTask(Task[ToolsRunConfig, CleanPictures]):
     """Tools for `rlenhance/Toolchain-v0`: see docs/results/toolchain.md."""
 
     name = "tools"
-    command = "experiments.tools_train"
+    command = "rlenhance.experiments.tools_train"
     Config = ToolsRunConfig
     default_updates = 2000
     registry = {"tools": ToolsLearner}

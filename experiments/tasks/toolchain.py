@@ -12,18 +12,18 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from agents import A3CConfig, Learner
-from agents.dqn import DQN, DQNConfig
-from agents.optim import OptimizerConfig
-from agents.toolchain_actor import ToolchainA3C
-from agents.vine import Vine, VineConfig
-from envs import ToolchainEnv
-from experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
-from experiments.core.fit import Evaluator, FitResult
-from experiments.core.task import C, D, Session, Task
-from experiments.tasks.clean_pictures import CleanPictures, load_clean
-from experiments.tasks.toolchain_data import PATCH, Patches, draw_patches
+from rlenhance.agents import A3CConfig, Learner
+from rlenhance.agents.dqn import DQN, DQNConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.agents.toolchain_actor import ToolchainA3C
+from rlenhance.agents.vine import Vine, VineConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ToolchainEnv
+from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.fit import Evaluator, FitResult
+from rlenhance.experiments.core.task import C, D, Session, Task
+from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
+from rlenhance.experiments.tasks.toolchain_data import PATCH, Patches, draw_patches
 from rlenhance.learning.data import Batch
 from rlenhance.learning.data.mixed_damage import LEVELS
 from rlenhance.learning.data.sampler import shuffled
@@ -277,7 +277,7 @@ class ToolchainTask(PlannerTask[ToolchainConfig, ToolchainDataset]):
     """Choose tools for damaged pictures: see docs/howto/toolchains.md."""
 
     name = "toolchain"
-    command = "experiments.toolchain_train"
+    command = "rlenhance.experiments.toolchain_train"
     env_id = "Toolchain-v0"
     Config = ToolchainConfig
     registry = {"vine": Vine, "dqn": DQN, "a3c": ToolchainA3C}

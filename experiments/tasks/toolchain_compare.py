@@ -15,12 +15,13 @@ from typing import Annotated, Any, cast
 from safetensors.torch import load, save
 from torch import Tensor
 
-from experiments.core.compare import CompareConfig, TaskComparison
-from experiments.core.config import one_of
-from experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
-from experiments.tasks.clean_pictures import CleanPictures, load_clean
-from experiments.tasks.small_tools import SMALL_TOOLS
-from experiments.tasks.toolchain_controls import (
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import CompareConfig, TaskComparison
+from rlenhance.experiments.core.config import one_of
+from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
+from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
+from rlenhance.experiments.tasks.small_tools import SMALL_TOOLS
+from rlenhance.experiments.tasks.toolchain_controls import (
     DamageTable,
     States,
     chain_states,
@@ -32,9 +33,8 @@ from experiments.tasks.toolchain_controls import (
     plan_chain,
     regression,
 )
-from experiments.tasks.toolchain_data import Patches, draw_patches
-from experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, run_chain
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.toolchain_data import Patches, draw_patches
+from rlenhance.experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, run_chain
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.data.mixed_damage import LEVELS

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from experiments.core.dataset import Dataset
-from experiments.tasks.clean_pictures import CleanPictures
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.tasks.clean_pictures import CleanPictures
 from rlenhance.learning.data import Sampler
 from rlenhance.learning.data.mixed_damage import MixedDamage
 from rlenhance.learning.data.sampler import rng_of, shuffled

@@ -174,8 +174,8 @@ def _weights() -> Iterator[Finding]:
         yield Finding("weights", str(error), False)
         return
     if not models:
-        yield Finding("weights", "none is shipped with this version; train one with python -m experiments.lol_train",
-                      None)
+        yield Finding("weights", "none is shipped with this version; train one with python -m "
+                      "rlenhance.experiments.lol_train", None)
     for model in models:
         try:
             weights.verify(model.folder)

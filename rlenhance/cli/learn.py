@@ -134,7 +134,7 @@ def fine_tuning(model: Path | str, count: int) -> str:
     others = " ".join(f"{name}=0" for name in _OTHER_TERMS)
     return (f"where edits differ from place to place, as no look does, {model} can be trained on {count} pairs: put "
             f"photographs into pairs/low and their edits, uncropped, under the same names into pairs/high, and run\n"
-            f"    python -m experiments.lol_train --data pairs {preset}--init {model} --learner direct "
+            f"    python -m rlenhance.experiments.lol_train --data pairs {preset}--init {model} --learner direct "
             f"--no-train-on-references --reward squared_error=100 {others} --name my-look")
 
 

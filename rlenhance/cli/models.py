@@ -29,8 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     found = list_models(arguments.purpose)
     if not found:
         kind = f" for {arguments.purpose}" if arguments.purpose else ""
-        print(f"no model{kind} is shipped with this version: train one with python -m experiments.lol_train (five "
-              f"minutes), and name it with --model RUN/best")
+        print(f"no model{kind} is shipped with this version: train one with python -m "
+              f"rlenhance.experiments.lol_train (five minutes), and name it with --model RUN/best")
     for model in found:
         taken = describe_preferences(model.info.effective_preferences, model.info.auto_preferences, flags=True)
         print(f"{model.name}{' (default)' if model.default else ''}: {model.info.purpose}, {model.size / 1e6:.2f} MB, "

@@ -17,7 +17,7 @@ Product = TypeVar("Product")
 #: All registries of this process.
 REGISTRIES: WeakSet[Registry[Any]] = WeakSet()
 #: Packages of the project: what they register is no user's own.
-PROJECT = ("rlenhance", "envs", "agents", "experiments", "benchmarks")
+PROJECT = ("rlenhance", "research", "benchmarks")
 
 
 class Registry(Generic[Entry]):

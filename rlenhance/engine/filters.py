@@ -54,8 +54,8 @@ class TrainedNoise:
         if not low <= level <= high:
             span = f"{low:g}" if low == high else f"{low:g} to {high:g}"
             raise UsageError(f"noise {level:g} is outside of what this policy was trained for ({span}, in 255ths): use "
-                             f"a model trained for it, or train one with python -m experiments.denoise_train --noise "
-                             f"{level:g}")
+                             f"a model trained for it, or train one with python -m "
+                             f"rlenhance.experiments.denoise_train --noise {level:g}")
         return level
 
     def noise_preference(self, level: float) -> dict[str, float]:

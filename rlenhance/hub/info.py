@@ -75,7 +75,7 @@ def find_checkpoint(folder: Path | str) -> Path:
             if (place / MODEL).is_file() and (place / CONFIG).is_file():
                 return place
     raise UsageError(f"{folder}: no checkpoint here (looked for {MODEL} and {CONFIG}, also in best/ and last/); "
-                     f"train one with python -m experiments.lol_train")
+                     f"train one with python -m rlenhance.experiments.lol_train")
 
 
 def is_pickle(path: Path) -> bool:

@@ -88,7 +88,7 @@ def locate(model: Path | str, folder: Path | None = None) -> Path:
     elif not path.exists() and not path.with_name(f"{path.name}.old").exists():  # .old: of an interrupted save
         shipped = f"shipped are {', '.join(names)}" if names else "none is shipped with this version"
         raise UsageError(f"{model}: no such run, and no shipped model of that name ({shipped}); name a run folder, or "
-                         f"train one with python -m experiments.lol_train")
+                         f"train one with python -m rlenhance.experiments.lol_train")
     if path.resolve().parent == folder.resolve():
         verify(path)
     return path

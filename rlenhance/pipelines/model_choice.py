@@ -48,8 +48,8 @@ def resolve_model(model: Path | str | None) -> Path | str:
         return model
     found = sorted(_RUNS.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise UsageError(f"no trained model in {_RUNS}: train one with python -m experiments.lol_train (five minutes), "
-                         f"or name one, as in RUN/best")
+        raise UsageError(f"no trained model in {_RUNS}: train one with python -m rlenhance.experiments.lol_train (five "
+                         f"minutes), or name one, as in RUN/best")
     return found[-1].parent
 
 

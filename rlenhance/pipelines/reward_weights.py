@@ -103,5 +103,5 @@ def _not_conditioned(term: str, reward: Mapping[str, float], ranges: Mapping[str
     able = f"; at use time it takes {', '.join(f'{name}=W' for name in known)}" if known else ""
     words = " ".join(f"{name}={weight:g}" for name, weight in reward.items())
     return (f"the training of this model has settled its weights, and {term}={reward[term]:g} cannot be set{able}. "
-            f"A policy of these weights is trained by python -m experiments.lol_train --reward {words}; "
+            f"A policy of these weights is trained by python -m rlenhance.experiments.lol_train --reward {words}; "
             f"`rlenhance models` has those that take preferences")

@@ -44,7 +44,7 @@ def own_tools(path: Path | None = None) -> tuple[Tool, ...]:
     place = find_checkpoint(locate(path or SHIPPED)).absolute()
     spec, version = read_info(place).model, weights_digest(place)[:16]
     if spec.get("name") != "small_tools":
-        raise UsageError(f"{place}: holds no small tools; name a run of python -m experiments.tools_train")
+        raise UsageError(f"{place}: holds no small tools; name a run of python -m rlenhance.experiments.tools_train")
     names = tuple(spec.get("names", TOOL_NAMES))
 
     def run(planes: np.ndarray, number: int) -> np.ndarray:

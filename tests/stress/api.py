@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-import envs
 import rlenhance
+from rlenhance import envs
 from rlenhance.core.errors import UnknownName, UsageError, one_line
 from rlenhance.pipelines.options import PREFERENCES
 from tests.stress.registry import Broken, Case, Property

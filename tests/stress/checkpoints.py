@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.published_weights import IMPORTERS
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING
 from rlenhance.learning.hub.checkpoint import load_model, load_training, save_checkpoint
 from rlenhance.learning.models import MODELS

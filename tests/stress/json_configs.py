@@ -5,13 +5,13 @@ import functools
 import json
 import shutil
 
-from experiments.core.plugins import settings_record
-from experiments.core.run import KIND, Run
-from experiments.core.scores import ScoreCache, ScoreEntry
-from experiments.core.train import load_settings
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_evaluate import data_of
-from experiments.tasks.rse.task import RSETask
+from rlenhance.experiments.core.plugins import settings_record
+from rlenhance.experiments.core.run import KIND, Run
+from rlenhance.experiments.core.scores import ScoreCache, ScoreEntry
+from rlenhance.experiments.core.train import load_settings
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_evaluate import data_of
+from rlenhance.experiments.tasks.rse.task import RSETask
 from rlenhance.hub import shipped
 from rlenhance.pipelines.presets import FOLDER, load_preset
 from rlenhance.pipelines.recipes import load_recipe

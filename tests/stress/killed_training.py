@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from experiments.core.cli import train_command
-from experiments.core.run_lock import LOCK
-from experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.run_lock import LOCK
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from tests.stress.registry import Broken, Case, Property
 from tests.support.data import make_pairs
 

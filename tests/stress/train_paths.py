@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-import experiments
-from experiments.core import train
+from rlenhance import experiments
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core import train
 from rlenhance.hub import shipped
 from tests.stress._places import CONDITIONS, SPECIAL, little_room, prepare, tree, without_rights
 from tests.stress.registry import Broken, Case, Property
@@ -43,7 +43,7 @@ def places(module):
     told = io.StringIO()
     sys.argv = [module, "--help"]
     with redirect_stdout(told), suppress(SystemExit):
-        runpy.run_module(f"experiments.{module}", run_name="__main__")
+        runpy.run_module(f"rlenhance.experiments.{module}", run_name="__main__")
     found = [first or second for first, second in _PATH.findall(told.getvalue())]
     return sorted({*found, *([""] if "{}" in _BASE.get(module, ()) else [])})
 
@@ -96,7 +96,7 @@ def check(case, folder):
     signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS)
     status = 0
     try:
-        runpy.run_module(f"experiments.{module}", run_name="__main__")
+        runpy.run_module(f"rlenhance.experiments.{module}", run_name="__main__")
     except SystemExit as stop:
         status = stop.code
     finally:

@@ -2,9 +2,9 @@
 
 import torch
 
-from agents import OptimizerConfig
-from experiments.laws.learners import LEVEL, REWARD, grey_batch
-from experiments.laws.learners import small_policy as policy
+from rlenhance.agents import OptimizerConfig
+from rlenhance.experiments.laws.learners import LEVEL, REWARD, grey_batch
+from rlenhance.experiments.laws.learners import small_policy as policy
 from rlenhance.learning.models import build_model
 from rlenhance.learning.ops.image_statistics import exposure_of
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from envs import ToolchainEnv
+from rlenhance.envs import ToolchainEnv
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS
 from rlenhance.tools import Tool
@@ -39,7 +39,7 @@ def chain_batch(seed, count=24):
 
 def regret(planner, env, price=None):
     """What the greedy chains miss of the best returns on unseen pictures, in the mean."""
-    from experiments.tasks.toolchain import run_chains
+    from rlenhance.experiments.tasks.toolchain import run_chains
     batch, best = chain_batch(999, 64)
     result = run_chains(planner, env, batch, price)
     paid = PRICE if price is None else price

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from envs import ToolchainEnv
+from rlenhance.envs import ToolchainEnv
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS
 from rlenhance.tools import Tool

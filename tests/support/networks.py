@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from experiments.laws.law import stir
-from experiments.laws.models import PARTS, make_model, use
-from experiments.tasks.lowlight_policy import CONTROLS
+from rlenhance.experiments.laws.law import stir
+from rlenhance.experiments.laws.models import PARTS, make_model, use
+from rlenhance.experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.learning.models import MODELS
 
 __all__ = ["CHOICE", "every_model", "make_model", "make_planner", "make_policy", "make_tone", "stir", "use"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from envs.read_scenes import ReadScenes
+from rlenhance.envs.read_scenes import ReadScenes
 from rlenhance.learning.data.rendered_text import RenderedText, Scene, bundled_fonts
 from rlenhance.ocr.engines import FunctionEngine
 from rlenhance.ocr.filters import ReadChain

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from experiments.core.train import train
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_policy import PolicyConfig
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
 
 SMALL = PolicyConfig(actions="curve", controls=False, state_size=16, horizon=2)
 

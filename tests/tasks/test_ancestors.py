@@ -11,11 +11,11 @@ import pytest
 import torch
 from scipy.ndimage import correlate
 
-from agents.base import make_env
-from agents.rollout import collect_rollout
-from experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
-from experiments.core.published_weights import read_rellie, read_zero_dce
-from experiments.tasks.lowlight_evaluate import score_picture
+from rlenhance.agents.base import make_env
+from rlenhance.agents.rollout import collect_rollout
+from rlenhance.experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
+from rlenhance.experiments.core.published_weights import read_rellie, read_zero_dce
+from rlenhance.experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.io import read
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import build_model

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.scripts import camera_noise_compare, fit_camera_noise
+from rlenhance.experiments.scripts import camera_noise_compare, fit_camera_noise
 from rlenhance.io import read
 from rlenhance.ops.camera_noise import NUM_STATISTICS, perceptron
 from tests.support.data import make_pairs

@@ -6,13 +6,13 @@ from typing import ClassVar
 import pytest
 import torch
 
-from agents import A3C, LEARNERS, SAC, Direct, Supervised, reward_learners
-from experiments.core.cli import train_command
-from experiments.core.config import chooses_tools, fitting, is_policy_learner
-from experiments.tasks.denoise import DENOISE, DenoiseNetworkConfig
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_policy import PolicyConfig, edits_photographs, make_policy
+from rlenhance.agents import A3C, LEARNERS, SAC, Direct, Supervised, reward_learners
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.config import chooses_tools, fitting, is_policy_learner
+from rlenhance.experiments.tasks.denoise import DENOISE, DenoiseNetworkConfig
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, edits_photographs, make_policy
 from rlenhance.learning.actions import ACTION_SETS, PointwiseActions
 from rlenhance.learning.nn.backbones import BACKBONES
 from rlenhance.learning.rewards import RewardWeights

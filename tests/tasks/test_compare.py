@@ -6,16 +6,16 @@ import json
 import pytest
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.core.compare import CompareConfig, TaskComparison, compare, compare_command
-from experiments.core.config import RunConfig, TrainConfig
-from experiments.core.scores import Baseline
-from experiments.core.task import Task
-from experiments.tasks import completion, denoise, lowlight_data
-from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
-from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.compare import CompareConfig, TaskComparison, compare, compare_command
+from rlenhance.experiments.core.config import RunConfig, TrainConfig
+from rlenhance.experiments.core.scores import Baseline
+from rlenhance.experiments.core.task import Task
+from rlenhance.experiments.tasks import completion, denoise, lowlight_data
+from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
+from rlenhance.experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import MODELS
 from rlenhance.learning.ops.image import NOISE_MARGIN
@@ -57,7 +57,7 @@ class ToyConfig(RunConfig):
 class ToyTask(Task):
     """A task that says no more than it must; it is compared and never trained."""
 
-    name, command, Config = "toy", "experiments.toy_train", ToyConfig
+    name, command, Config = "toy", "rlenhance.experiments.toy_train", ToyConfig
     model = batches = evaluator = None
 
     def dataset(self, config):

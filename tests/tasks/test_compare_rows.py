@@ -5,16 +5,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from experiments.core.cli import train_command
-from experiments.core.compare import compare
-from experiments.core.presets import begin_with
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_policy import PolicyConfig
-from experiments.tasks.lowlight_rows import ROW_PRESETS, trained_rows
-from experiments.tasks.presets import LOWLIGHT_PRESETS
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.core.presets import begin_with
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
+from rlenhance.experiments.tasks.lowlight_rows import ROW_PRESETS, trained_rows
+from rlenhance.experiments.tasks.presets import LOWLIGHT_PRESETS
 from rlenhance.learning.hub.checkpoint import load_model
 from rlenhance.learning.models import MODELS
 

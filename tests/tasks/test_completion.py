@@ -13,22 +13,22 @@ from scipy.ndimage import distance_transform_edt
 from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
-from agents import A3C, A3CConfig, Direct
-from agents.rollout import scope_rewards
-from envs import CompletionEnv
-from envs.completion import COMPLETION_REWARD
-from experiments.core.compare import compare
-from experiments.core.train import train
-from experiments.tasks.completion import (
+from rlenhance.agents import A3C, A3CConfig, Direct
+from rlenhance.agents.rollout import scope_rewards
+from rlenhance.cli.main import main
+from rlenhance.core.errors import UsageError
+from rlenhance.envs import CompletionEnv
+from rlenhance.envs.completion import COMPLETION_REWARD
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.completion import (
     COMPLETION,
     CompletionConfig,
     CompletionDataConfig,
     CompletionNetworkConfig,
     CompletionTrainConfig,
 )
-from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
-from rlenhance.cli.main import main
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.hub.shipped import locate
 from rlenhance.io import read, write
 from rlenhance.io.masks import read_mask

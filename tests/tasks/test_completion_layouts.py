@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from experiments.core.compare import compare
-from experiments.tasks.completion import CompletionDataConfig
-from experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.tasks.completion import CompletionDataConfig
+from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.io import read
 from rlenhance.learning.data import ImageCache, load_completion, open_completion
 from rlenhance.ops.masks import detect_mask, dilate_soft_edge, mask_from_difference

@@ -7,14 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from agents import Supervised, SupervisedConfig
-from agents.supervised import supervised_losses
-from experiments.core.published_weights import epochs_of_log, newest_checkpoint, read_gated_pixelrnn
-from experiments.core.train import train
-from experiments.scripts.import_weights import Arguments, main
-from experiments.tasks.completion import COMPLETION, CompletionConfig, CompletionDataConfig, CompletionTrainConfig
-from experiments.tasks.restore import RESTORE, supervised_config
-from experiments.tasks.restore_config import (
+from rlenhance.agents import Supervised, SupervisedConfig
+from rlenhance.agents.supervised import supervised_losses
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.published_weights import epochs_of_log, newest_checkpoint, read_gated_pixelrnn
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.scripts.import_weights import Arguments, main
+from rlenhance.experiments.tasks.completion import (
+    COMPLETION,
+    CompletionConfig,
+    CompletionDataConfig,
+    CompletionTrainConfig,
+)
+from rlenhance.experiments.tasks.restore import RESTORE, supervised_config
+from rlenhance.experiments.tasks.restore_config import (
     PUBLISHED,
     RestoreConfig,
     RestoreDataConfig,
@@ -22,7 +28,6 @@ from experiments.tasks.restore_config import (
     RestoreTrainConfig,
     recipe,
 )
-from rlenhance.core.errors import UsageError
 from rlenhance.io import write
 from rlenhance.learning.data import Batch, CompletionSampler, ImageCache, open_completion
 from rlenhance.learning.hub.checkpoint import load_network

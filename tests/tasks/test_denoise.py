@@ -14,13 +14,14 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from scipy import ndimage
 
-from agents import A3C, A3CConfig
-from envs import DenoiseEnv
-from experiments.core.compare import compare
-from experiments.core.published_weights import read_pixelrl
-from experiments.core.train import train
-from experiments.tasks import denoise_baselines as denoise_rules
-from experiments.tasks.denoise import (
+from rlenhance.agents import A3C, A3CConfig
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.envs import DenoiseEnv
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.core.published_weights import read_pixelrl
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks import denoise_baselines as denoise_rules
+from rlenhance.experiments.tasks.denoise import (
     DENOISE,
     DenoiseConfig,
     DenoiseDataConfig,
@@ -29,9 +30,8 @@ from experiments.tasks.denoise import (
     load_noisy,
     step_shares,
 )
-from experiments.tasks.denoise_baselines import best_sequences, filtered
-from experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
-from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.tasks.denoise_baselines import best_sequences, filtered
+from rlenhance.experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from rlenhance.io import write
 from rlenhance.learning.actions import PIXELRL_TOOLS
 from rlenhance.learning.data import NOISES, Batch, parse_noise
@@ -359,7 +359,7 @@ def test_a3c_learns_which_filter_is_right():
     generator = torch.Generator().manual_seed(0)
     clean = torch.rand(8, 1, 1, 1, generator=generator).expand(-1, -1, 12, 12)
     batch = Batch(clean + 0.1 * torch.randn(clean.shape, generator=generator), clean)
-    from envs.denoise import DENOISING_REWARD
+    from rlenhance.envs.denoise import DENOISING_REWARD
     from rlenhance.learning.rewards import Reward, RewardWeights
     learner = A3C(policy, Reward(RewardWeights.only(**DENOISING_REWARD)), A3CConfig(
         rollouts_per_image=2, update_epochs=2, reward_map_kernel=3, entropy_target=(0.05, 0.0)))

@@ -7,19 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from agents import Supervised, SupervisedConfig
-from agents.optim import OptimizerConfig
-from experiments.core.train import train
-from experiments.tasks.denoiser import initialize
-from experiments.tasks.restore import RESTORE
-from experiments.tasks.restore_config import (
+from rlenhance.agents import Supervised, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.cli import main as cli
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.denoiser import initialize
+from rlenhance.experiments.tasks.restore import RESTORE
+from rlenhance.experiments.tasks.restore_config import (
     RestoreConfig,
     RestoreDataConfig,
     RestoreNetworkConfig,
     RestoreTrainConfig,
 )
-from rlenhance.cli import main as cli
-from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.io import Photo, read, write
 from rlenhance.learning.data import CameraSettings, NoisySampler, SyntheticNoise, check_disjoint, open_clean

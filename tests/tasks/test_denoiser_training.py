@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from agents import SupervisedConfig
-from agents.supervised import supervised_losses
-from experiments.core.train import train
-from experiments.tasks.denoiser import initialize
-from experiments.tasks.denoiser_command import DENOISER, DenoiserRunConfig, spread_folders
-from experiments.tasks.restore import RESTORE
-from experiments.tasks.restore_config import (
+from rlenhance.agents import SupervisedConfig
+from rlenhance.agents.supervised import supervised_losses
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.denoiser import initialize
+from rlenhance.experiments.tasks.denoiser_command import DENOISER, DenoiserRunConfig, spread_folders
+from rlenhance.experiments.tasks.restore import RESTORE
+from rlenhance.experiments.tasks.restore_config import (
     RestoreConfig,
     RestoreDataConfig,
     RestoreLearnerConfigs,
     RestoreNetworkConfig,
     RestoreTrainConfig,
 )
-from rlenhance.core.errors import UsageError
 from rlenhance.io import write
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, load_training, read_config, save_checkpoint

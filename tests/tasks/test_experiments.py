@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import train_command
-from experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
-from experiments.core.compare import compare
-from experiments.core.config import from_json
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
-from experiments.tasks.lowlight_baselines import (
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.core.config import from_json
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
+from rlenhance.experiments.tasks.lowlight_baselines import (
     fit_baselines,
     oracle_stop,
     stop_at_mean,
 )
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
-from experiments.tasks.lowlight_policy import PolicyConfig
-from experiments.tasks.lowlight_rows import REWARDS
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
+from rlenhance.experiments.tasks.lowlight_rows import REWARDS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS, build_model

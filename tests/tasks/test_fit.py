@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents import LEARNERS, Supervised, SupervisedConfig
-from agents.optim import OptimizerConfig
-from experiments.core.cli import train_command
-from experiments.core.distributed import make_fabric
-from experiments.core.fit import Budget, TrainingFailed, fit
-from experiments.core.run import Run
-from experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
-from experiments.tasks.lowlight_evaluate import LowLightEvaluator
+from rlenhance.agents import LEARNERS, Supervised, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.distributed import make_fabric
+from rlenhance.experiments.core.fit import Budget, TrainingFailed, fit
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
+from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, load_training, read_config
 from rlenhance.learning.models import MODELS
@@ -85,9 +85,9 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_
 
 def test_kill_at_any_moment_is_survived(tmp_path, pairs):
     """kill -9 while it saves after every update: the run goes on from a valid checkpoint."""
-    command = [sys.executable, "-m", "experiments.lol_train", "--data", str(pairs), "--out", str(tmp_path / "runs"),
-               "--name", "killed", "--updates", "500", "--evaluate-every", "1", "--batch-size", "2", "--state-size",
-               "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
+    command = [sys.executable, "-m", "rlenhance.experiments.lol_train", "--data", str(pairs), "--out",
+               str(tmp_path / "runs"), "--name", "killed", "--updates", "500", "--evaluate-every", "1", "--batch-size",
+               "2", "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
     run = tmp_path / "runs" / "killed"
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     for _ in range(600):

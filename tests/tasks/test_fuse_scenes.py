@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.scripts.fuse_scenes import Arguments, main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts.fuse_scenes import Arguments, main
 from rlenhance.io import read, write
 from rlenhance.learning.data import open_dataset
 

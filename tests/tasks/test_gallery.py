@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.core.cli import run_cli
-from experiments.scripts import gallery
-from experiments.tasks.lowlight_policy import CONTROLS
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.scripts import gallery
+from rlenhance.experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.io import read
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from tests.support.networks import make_model, make_policy, make_tone, stir

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.core.sweep import is_hopeless, open_study, report, run_sweep
-from experiments.core.sweep_settings import Span, SweepConfig, prepare, settings_of, task_of
-from experiments.sweep import sweep_command
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.sweep import is_hopeless, open_study, report, run_sweep
+from rlenhance.experiments.core.sweep_settings import Span, SweepConfig, prepare, settings_of, task_of
+from rlenhance.experiments.sweep import sweep_command
 from rlenhance.io import read
 
 optuna = pytest.importorskip("optuna")
@@ -50,7 +50,7 @@ def test_every_command_that_the_page_names_can_be_swept():
     with pytest.raises(UsageError, match="no command that trains a task; there are ") as told:
         task_of("nothing_train")
     assert set(named) == set(str(told.value).split("there are ")[1].split(", "))
-    assert [task_of(name).command for name in named] == [f"experiments.{name}" for name in named]
+    assert [task_of(name).command for name in named] == [f"rlenhance.experiments.{name}" for name in named]
 
 
 @pytest.mark.parametrize("changes, more, told", [
@@ -149,7 +149,7 @@ def test_a_trial_is_pruned_at_a_validation(tmp_path, pairs):
 @pytest.mark.slow
 def test_two_processes_share_a_sweep(tmp_path, pairs):
     """Together they make as many trials as one; each number once."""
-    command = [sys.executable, "-m", "experiments.sweep", "lol_train", "--search", "reward.exposure=2:40:log",
+    command = [sys.executable, "-m", "rlenhance.experiments.sweep", "lol_train", "--search", "reward.exposure=2:40:log",
                "--trials", "5", "--processes", "2", "--out", str(tmp_path), "--", *words(pairs, 1)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.core.compare import compare_command
-from experiments.core.published_weights import IMPORTERS
-from experiments.scripts import import_weights, rl_restore_scores
-from experiments.scripts.import_weights import Arguments
-from experiments.tasks.completion_compare import COMPLETION_COMPARISON
-from experiments.tasks.denoise_compare import DENOISE_COMPARISON
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.main import main as command
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.compare import compare_command
+from rlenhance.experiments.core.published_weights import IMPORTERS
+from rlenhance.experiments.scripts import import_weights, rl_restore_scores
+from rlenhance.experiments.scripts.import_weights import Arguments
+from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON
+from rlenhance.experiments.tasks.denoise_compare import DENOISE_COMPARISON
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.io import write
 from tests.support.data import make_pairs
 from tests.support.published import (
@@ -49,14 +49,14 @@ def run(line):
     words = shlex.split(line)
     if words[0] == "rlenhance":
         return command(words[1:])
-    if words[2] == "experiments.evaluate":
+    if words[2] == "rlenhance.experiments.evaluate":
         return run_cli(evaluate, EvaluateConfig, [*words[3:], "--split", "val"])
-    if words[2] == "experiments.denoise_compare":
+    if words[2] == "rlenhance.experiments.denoise_compare":
         return compare_command(DENOISE_COMPARISON, [*words[3:], "--limit", "1", "--levels", "25", "--no-baselines"])
-    if words[2] == "experiments.scripts.rl_restore_scores":
+    if words[2] == "rlenhance.experiments.scripts.rl_restore_scores":
         made_up_rl_tools(Path(words[3]))
         return run_cli(rl_restore_scores.main, rl_restore_scores.Arguments, [*words[3:], "--limit", "1"])
-    assert words[2] == "experiments.complete_compare"
+    assert words[2] == "rlenhance.experiments.complete_compare"
     return compare_command(COMPLETION_COMPARISON, [*words[3:], "--limit", "1", "--sizes", "32", "--baselines",
                                                    "laplace"])
 

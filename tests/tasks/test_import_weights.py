@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.core.compare import compare
-from experiments.core.published_weights import read_rellie, read_zero_dce
-from experiments.scripts import import_weights
-from experiments.scripts.import_weights import Arguments
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.core.published_weights import read_rellie, read_zero_dce
+from rlenhance.experiments.scripts import import_weights
+from rlenhance.experiments.scripts.import_weights import Arguments
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.io import read
 from tests.support.data import make_pairs
 from tests.support.published import made_up_rellie, made_up_zero_dce

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from experiments.scripts import light_rule as rule
+from rlenhance.experiments.scripts import light_rule as rule
 from rlenhance.learning.ops.image import brightness
 from rlenhance.learning.rewards import Transition
 

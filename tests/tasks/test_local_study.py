@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from experiments.scripts import fit_light_rule, light_rule, local_study, local_targets
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts import fit_light_rule, light_rule, local_study, local_targets
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.learning.metrics.full_reference import gt_mean_psnr
 from rlenhance.learning.ops.image import brightness, resize
 

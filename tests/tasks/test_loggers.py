@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from experiments.core import loggers
-from experiments.core.loggers import LOGGERS
-from experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.core import loggers
+from rlenhance.experiments.core.loggers import LOGGERS
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from tests.support.training import resume, train_lowlight
 
 

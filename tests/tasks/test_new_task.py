@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.core.cli import train_command
+from rlenhance.experiments.core.cli import train_command
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.hub.checkpoint import read_config
 from tests.support.training import resume

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.core.markdown import text_table
-from experiments.tasks.controllability import RESPONSES, adaptivity, controllability, defaults, well_exposed
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.markdown import text_table
+from rlenhance.experiments.tasks.controllability import RESPONSES, adaptivity, controllability, defaults, well_exposed
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import GreedyEpisode

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from agents.base import make_env
-from experiments.scripts import reward_optimum as optimum
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
+from rlenhance.agents.base import make_env
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts import reward_optimum as optimum
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import GreedyEpisode
 from rlenhance.learning.ops.image_statistics import exposure_of

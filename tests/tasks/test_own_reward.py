@@ -8,15 +8,15 @@ import sys
 import pytest
 import torch
 
-from agents import A3C, SAC, Direct
-from experiments.core.cli import gather, train_command
-from experiments.core.compare import compare
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
+from rlenhance.agents import A3C, SAC, Direct
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import gather, train_command
+from rlenhance.experiments.core.compare import compare
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.learning.models import MODELS
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition, load_terms, state_term
 from rlenhance.learning.rewards.custom import SOURCES, nondifferentiable, validate_term

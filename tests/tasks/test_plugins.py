@@ -6,24 +6,24 @@ import sys
 
 import pytest
 
-from agents import LEARNERS
-from experiments.core.cli import run_cli, train_command
-from experiments.core.compare import compare_command
-from experiments.core.migrate import FORMAT, load_config
-from experiments.core.plugins import run_plugins, settings_record, with_plugins
-from experiments.scripts.check_plugin import CheckConfig
-from experiments.scripts.check_plugin import check as check_plugins
-from experiments.tasks.denoise import DENOISE
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainConfig
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
-from experiments.tasks.lowlight_report import LowLightReportConfig
+from rlenhance.agents import LEARNERS
 from rlenhance.cli import main as cli
 from rlenhance.core import plugins
 from rlenhance.core.errors import UsageError
 from rlenhance.core.plugins import load_installed, load_plugin, loaded_plugins, unload_plugin
 from rlenhance.core.registry import REGISTRIES
+from rlenhance.experiments.core.cli import run_cli, train_command
+from rlenhance.experiments.core.compare import compare_command
+from rlenhance.experiments.core.migrate import FORMAT, load_config
+from rlenhance.experiments.core.plugins import run_plugins, settings_record, with_plugins
+from rlenhance.experiments.scripts.check_plugin import CheckConfig
+from rlenhance.experiments.scripts.check_plugin import check as check_plugins
+from rlenhance.experiments.tasks.denoise import DENOISE
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainConfig
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
+from rlenhance.experiments.tasks.lowlight_report import LowLightReportConfig
 from rlenhance.learning.hub.checkpoint import load_network, read_config
 from tests.support.plugins import page_files
 from tests.tasks.test_processes import run_command_line, words
@@ -33,8 +33,8 @@ LEARNER = '''
 
 from dataclasses import dataclass
 
-from agents.base import LEARNERS
-from agents.direct import Direct, DirectConfig
+from rlenhance.agents.base import LEARNERS
+from rlenhance.agents.direct import Direct, DirectConfig
 
 
 @dataclass(frozen=True)
@@ -281,8 +281,8 @@ def test_workers_and_processes_load_the_plugins(place, tmp_path, pairs):
     (place / "own_term.py").write_text(TERM)
     assert train(tmp_path / "runs", "--data", str(pairs), "--plugin", "own_backbone.py", "own_term.py", "--backbone",
                  "own_backbone", "--workers", "2") == 0
-    run_command_line("experiments.lol_train", *words(pairs, tmp_path, "two", 2, "own_learner"), "--devices", "2",
-                     "--plugin", str(place / "own_learner.py"), str(place / "own_backbone.py"), "--backbone",
+    run_command_line("rlenhance.experiments.lol_train", *words(pairs, tmp_path, "two", 2, "own_learner"), "--devices",
+                     "2", "--plugin", str(place / "own_learner.py"), str(place / "own_backbone.py"), "--backbone",
                      "own_backbone")
     assert set(read_config(tmp_path / "two" / "best")["plugins"]) == {"own_backbone"}
 

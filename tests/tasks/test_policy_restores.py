@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import train_command
-from experiments.core.train import train
-from experiments.tasks.toolchain import TOOLCHAIN, ToolchainConfig, ToolchainDataConfig
-from experiments.tasks.toolchain import ToolchainNetworkConfig as Network
-from experiments.tasks.toolchain import ToolchainTrainConfig as Train
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.toolchain import TOOLCHAIN, ToolchainConfig, ToolchainDataConfig
+from rlenhance.experiments.tasks.toolchain import ToolchainNetworkConfig as Network
+from rlenhance.experiments.tasks.toolchain import ToolchainTrainConfig as Train
 from rlenhance.io import Photo, read, write
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.models import MODELS

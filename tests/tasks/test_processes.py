@@ -13,12 +13,12 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from agents import LEARNERS, NonFiniteError, distributed
-from experiments.core.cli import train_command
-from experiments.core.distributed import make_fabric
-from experiments.core.run import Run
-from experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.agents import LEARNERS, NonFiniteError, distributed
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.distributed import make_fabric
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.learning.data import Batch, ImageCache, Sampler, open_dataset
 from rlenhance.learning.hub.checkpoint import load_training
 from rlenhance.learning.models import MODELS, build_model
@@ -173,7 +173,7 @@ def run_command_line(*command):
 @pytest.mark.slow
 def test_a_run_of_two_processes_is_that_of_one(tmp_path, pairs):
     """One run folder and one voice, and every logged number of a run in one process, to rounding."""
-    out = run_command_line("experiments.lol_train", *words(pairs, tmp_path, "two", 4), "--devices", "2")
+    out = run_command_line("rlenhance.experiments.lol_train", *words(pairs, tmp_path, "two", 4), "--devices", "2")
     assert out.count("run folder") == 1
     assert train_command(LOWLIGHT, words(pairs, tmp_path, "one", 4)) == 0
     for one, two in zip(numbers(tmp_path / "one"), numbers(tmp_path / "two"), strict=True):
@@ -185,13 +185,14 @@ def test_a_run_of_two_processes_is_that_of_one(tmp_path, pairs):
 def test_torchrun_goes_on_with_a_run(tmp_path, pairs, learner):
     """Two processes take up what the first of two has saved; the whole equals a run that was never stopped."""
     for name, updates in (("cut", 2), ("whole", 4)):
-        run_command_line("experiments.lol_train", *words(pairs, tmp_path, name, updates, learner), "--devices", "2")
+        run_command_line("rlenhance.experiments.lol_train", *words(pairs, tmp_path, name, updates, learner),
+                         "--devices", "2")
     run = tmp_path / "cut"
     config = json.loads((run / "config.json").read_text())
     config["arguments"]["train"]["updates"] = 4
     (run / "config.json").write_text(json.dumps(config))
     out = run_command_line("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
-                           "experiments.lol_train", "--resume", str(run), "--device", "cpu", "--no-progress")
+                           "rlenhance.experiments.lol_train", "--resume", str(run), "--device", "cpu", "--no-progress")
     assert out.count("run folder") == 1
     assert load_training(run / "last")["optimiser"]["steps"] == (4 if learner == "direct" else 12)
     assert [row["step"] for row in numbers(run)] == [0, 1, 2, 3, 4]
@@ -203,8 +204,8 @@ def test_torchrun_goes_on_with_a_run(tmp_path, pairs, learner):
 @pytest.mark.parametrize("victim", ["first", "second"])
 def test_no_process_outlives_another(tmp_path, pairs, victim):
     """kill -9 of either ends the other with a non-zero status, soon; last/ stands."""
-    process = subprocess.Popen([sys.executable, "-m", "experiments.lol_train", *words(pairs, tmp_path, "run", 10**6),
-                                "--devices", "2"], cwd=ROOT, env=PLAIN, stdout=subprocess.DEVNULL,
+    process = subprocess.Popen([sys.executable, "-m", "rlenhance.experiments.lol_train", *words(pairs, tmp_path, "run",
+                                10**6), "--devices", "2"], cwd=ROOT, env=PLAIN, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)
     run = tmp_path / "run"
     until = time.monotonic() + 60

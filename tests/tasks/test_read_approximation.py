@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.scripts import approximated_scores
-from experiments.tasks import read_approximation
-from experiments.tasks.read_approximation import (
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts import approximated_scores
+from rlenhance.experiments.tasks import read_approximation
+from rlenhance.experiments.tasks.read_approximation import (
     ApproximateConfig,
     Approximation,
     approximate,
     load_preprocessor,
 )
-from experiments.tasks.read_approximation_lines import (
+from rlenhance.experiments.tasks.read_approximation_lines import (
     CleanLines,
     Page,
     character_error_rate,
@@ -25,8 +26,13 @@ from experiments.tasks.read_approximation_lines import (
     right_pairs,
     stacked,
 )
-from experiments.tasks.read_approximation_networks import ALPHABET, cut_lines, planes_of, read_lines, reading_loss
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.read_approximation_networks import (
+    ALPHABET,
+    cut_lines,
+    planes_of,
+    read_lines,
+    reading_loss,
+)
 from rlenhance.io import read
 from rlenhance.learning.data.rendered_text import bundled_fonts
 from rlenhance.ocr.engines import FunctionEngine

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.tasks.read_compare import Curve, frontier
-from experiments.tasks.read_controls import (
+from rlenhance.experiments.tasks.read_compare import Curve, frontier
+from rlenhance.experiments.tasks.read_controls import (
     Outcome,
     by_confidence,
     clone_loss,

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments.core.cli import train_command
-from experiments.core.presets import begin_with
-from experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
 from rlenhance.cli.main import main as command
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.presets import begin_with
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig
 from rlenhance.io import read, write
 from rlenhance.learning.data import open_dataset
 from rlenhance.learning.hub.checkpoint import load_network

@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
-from experiments.core.cli import run_cli
-from experiments.core.scores import Comparison, Row, ScoreEntry
-from experiments.tasks.lowlight_compare import LowLightCompareConfig
-from experiments.tasks.lowlight_data import LowLightDataConfig
-from experiments.tasks.lowlight_policy import PolicyConfig
-from experiments.tasks.lowlight_report import LowLightReportConfig, make_report, report
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import MIN_SCENES, bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.scores import Comparison, Row, ScoreEntry
+from rlenhance.experiments.tasks.lowlight_compare import LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
+from rlenhance.experiments.tasks.lowlight_report import LowLightReportConfig, make_report, report
 from tests.support.data import make_pairs
 
 

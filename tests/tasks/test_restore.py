@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from agents import Supervised, SupervisedConfig
-from agents.optim import OptimizerConfig
-from experiments.core.published_weights import read_gated_pixelrnn
-from experiments.core.train import train
-from experiments.scripts import submission
-from experiments.tasks.restore import RESTORE, epoch_means
-from experiments.tasks.restore_config import (
+from rlenhance.agents import Supervised, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.cli.main import main as command
+from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.core.published_weights import read_gated_pixelrnn
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.scripts import submission
+from rlenhance.experiments.tasks.restore import RESTORE, epoch_means
+from rlenhance.experiments.tasks.restore_config import (
     DEFAULTS,
     PUBLISHED,
     RestoreConfig,
@@ -25,8 +27,6 @@ from experiments.tasks.restore_config import (
     RestoreNetworkConfig,
     RestoreTrainConfig,
 )
-from rlenhance.cli.main import main as command
-from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.io import read, write
 from rlenhance.io.directory import EXIF_IFD
 from rlenhance.learning.data import (

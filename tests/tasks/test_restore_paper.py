@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from agents import Supervised
-from agents.optim import OptimizerConfig
-from experiments.core.cli import train_command
-from experiments.core.migrate import FORMAT, load_config
-from experiments.tasks.restore import RESTORE, supervised_config
-from experiments.tasks.restore_config import (
+from rlenhance.agents import Supervised
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.migrate import FORMAT, load_config
+from rlenhance.experiments.tasks.restore import RESTORE, supervised_config
+from rlenhance.experiments.tasks.restore_config import (
     DEFAULTS,
     PUBLISHED,
     RestoreConfig,

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import train_command
-from experiments.core.collapse import collapse_warning, share_metrics
-from experiments.scripts import package_model
-from experiments.tasks.controllability import without_effect
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.cli.learn import fine_tuning
 from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.collapse import collapse_warning, share_metrics
+from rlenhance.experiments.scripts import package_model
+from rlenhance.experiments.tasks.controllability import without_effect
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.hub.shipped import list_models
 from rlenhance.io import write
 from rlenhance.learning.data import ImageCache, load_split, sample_photographs
@@ -39,7 +39,7 @@ def dark_file(tmp_path, monkeypatch):
 def test_the_training_that_learn_offers_begins(pairs, tmp_path, model):
     """From thirty edits on; of the reward, the distance from the edits and the small costs of actions are left."""
     words = shlex.split(fine_tuning(model, 30).splitlines()[1])
-    assert words[:3] == ["python", "-m", "experiments.lol_train"]
+    assert words[:3] == ["python", "-m", "rlenhance.experiments.lol_train"]
     words[words.index("pairs")] = str(pairs)
     small = ["--out", str(tmp_path), "--updates", "1", "--batch-size", "2", "--no-progress", "--device", "cpu"]
     assert train_command(LOWLIGHT, [*words[3:], *small]) == 0
@@ -48,7 +48,7 @@ def test_the_training_that_learn_offers_begins(pairs, tmp_path, model):
 
 
 @pytest.mark.parametrize("network, said", [
-    (lambda: make_model("gated_pixelrnn"), "python -m experiments.complete_compare --data DIR --models run"),
+    (lambda: make_model("gated_pixelrnn"), "python -m rlenhance.experiments.complete_compare --data DIR --models run"),
     (lambda: MODELS.create("combined", scale=4, **SMALL), "rlenhance upscale DIR -o OUT --model run"),
 ])
 def test_evaluate_names_the_command_that_scores_the_network(dark_file, pairs, network, said):
@@ -116,7 +116,7 @@ def test_the_training_that_enhance_names_makes_a_policy_that_takes_weights(dark_
     save_checkpoint(dark_file.parent / "rellie", MODELS.create("rellie", width=4, horizon=2))
     weights = ["--reward", "exposure=1.2", "color=0.5"]
     assert command(["enhance", "night.png", "--model", "rellie", *weights]) == 2
-    line = capsys.readouterr().err.split("python -m experiments.lol_train ")[1].partition(";")[0]
+    line = capsys.readouterr().err.split("python -m rlenhance.experiments.lol_train ")[1].partition(";")[0]
     assert line.split() == weights
     words = [*line.split(), "--data", str(pairs), "--name", "own", "--updates", "1", "--batch-size", "2",
              "--state-size", "16", "--horizon", "2", "--no-progress", "--device", "cpu"]

@@ -10,17 +10,17 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
-from agents import SAC, SACConfig
-from agents.autoencoder_learner import AutoencoderConfig, AutoencoderLearner, info_nce_loss
-from agents.optim import OptimizerConfig
-from agents.replay import EpisodeReplayBuffer
-from agents.rollout import collect_rollout, evaluate_actions, replay_rollout
-from envs import SelfEnhanceEnv
-from envs.self_enhance import load_latent_actions
-from envs.transition import start
-from experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
+from rlenhance.agents import SAC, SACConfig
+from rlenhance.agents.autoencoder_learner import AutoencoderConfig, AutoencoderLearner, info_nce_loss
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.agents.replay import EpisodeReplayBuffer
+from rlenhance.agents.rollout import collect_rollout, evaluate_actions, replay_rollout
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import SelfEnhanceEnv
+from rlenhance.envs.self_enhance import load_latent_actions
+from rlenhance.envs.transition import start
+from rlenhance.experiments.tasks.rse.codebook import code_all, error_axes, fill_bank, group_codes
 from rlenhance.learning.actions import ACTION_SETS, apply_action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint

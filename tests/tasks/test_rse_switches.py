@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.core.cli import train_command
-from experiments.tasks.rse.config import RSEConfig
-from experiments.tasks.rse.data import RSEDataConfig, open_rse
-from experiments.tasks.rse.task import RSE
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.tasks.rse.config import RSEConfig
+from rlenhance.experiments.tasks.rse.data import RSEDataConfig, open_rse
+from rlenhance.experiments.tasks.rse.task import RSE
 from rlenhance.io import write
 from rlenhance.learning.data import ShardedSampler
 from rlenhance.learning.data.sampler import by_file
@@ -115,8 +115,8 @@ def test_paper_config_is_the_published_recipe():
 
 def RSE_parse(words):
     """The settings of a command line."""
-    from experiments.core.cli import parse
-    return parse(RSEConfig, words, "experiments.rse_train")
+    from rlenhance.experiments.core.cli import parse
+    return parse(RSEConfig, words, "rlenhance.experiments.rse_train")
 
 
 def test_file_batch_counts_files(published):
@@ -193,7 +193,7 @@ def test_bad_values_are_refused_before_training(tmp_path, monkeypatch, capsys, w
     """With the status of a user's error, before the first update."""
     for number, picture in enumerate(scenes(6, 32)):
         write(picture, tmp_path / f"train/p{number}.png")
-    monkeypatch.setattr("experiments.tasks.rse.stages.fit", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr("rlenhance.experiments.tasks.rse.stages.fit", lambda *_, **__: pytest.fail("training began"))
     words = ["celeba", *SMALL, "--train_files_path", str(tmp_path / "train"), "--out", str(tmp_path / "runs"),
              *words.split()]
     assert train_command(RSE, words) == 2

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import train_command
-from experiments.core.train import train
-from experiments.tasks.rse.config import RSEConfig, RSETrainConfig
-from experiments.tasks.rse.data import RSEDataConfig, open_rse
-from experiments.tasks.rse.model import RSENetworkConfig, make_autoencoder, mean_rows, run_passes
-from experiments.tasks.rse.stages import Stages, paired
-from experiments.tasks.rse.task import RSE
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.rse.config import RSEConfig, RSETrainConfig
+from rlenhance.experiments.tasks.rse.data import RSEDataConfig, open_rse
+from rlenhance.experiments.tasks.rse.model import RSENetworkConfig, make_autoencoder, mean_rows, run_passes
+from rlenhance.experiments.tasks.rse.stages import Stages, paired
+from rlenhance.experiments.tasks.rse.task import RSE
 from rlenhance.io import write
 from rlenhance.learning.hub.checkpoint import load_model
 from tests.support.data import CLEAN, NOISY, make_blocks, make_records, make_sidd

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from agents import LEARNERS
-from experiments.core.cli import train_command
-from experiments.core.run_lock import LOCK, run_lock
-from experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.run_lock import LOCK, run_lock
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.learning.hub.checkpoint import read_config
 from tests.support.data import make_pairs
 from tests.support.training import resume, train_lowlight

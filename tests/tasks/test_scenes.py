@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.learning.actions import apply_action
 from rlenhance.learning.data import RELIGHT_KINDS, Batch
 from rlenhance.learning.models import GreedyEpisode

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import mannwhitneyu, norm, trim_mean
 
-from experiments.core.bootstrap import interquartile_mean, performance_profile, probability_of_improvement
-from experiments.core.scores import Baseline, Column, Comparison, Row, ScoreEntry
-from experiments.core.seeds import has_seeds, row_statistics, statistics_text, write_statistics
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import interquartile_mean, performance_profile, probability_of_improvement
+from rlenhance.experiments.core.scores import Baseline, Column, Comparison, Row, ScoreEntry
+from rlenhance.experiments.core.seeds import has_seeds, row_statistics, statistics_text, write_statistics
 
 SCORES = arrays(float, st.tuples(st.integers(1, 6), st.integers(1, 5)), elements=st.integers(-50, 50))
 PSNR = Column("psnr", "PSNR", 2)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments.core import fit
-from experiments.core.cli import train_command
-from experiments.core.distributed import _processes
-from experiments.core.run import read_metrics
-from experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core import fit
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.distributed import _processes
+from rlenhance.experiments.core.run import read_metrics
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 
 ROOT = Path(__file__).parents[2]
 
@@ -105,8 +105,8 @@ def test_a_machine_dies_and_the_run_goes_on_with_the_other(tmp_path, pairs):
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "1:2", "--nproc-per-node", "1", "--max-restarts",
             "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "job", "--rdzv-conf",
-            "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3", "-m", "experiments.lol_train",
-            *words(pairs, tmp_path, updates=60)]
+            "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3", "-m",
+            "rlenhance.experiments.lol_train", *words(pairs, tmp_path, updates=60)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     nodes = []
     for number in range(2):

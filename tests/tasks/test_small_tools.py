@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.tools_learner import ToolsConfig, ToolsLearner
-from experiments.core.train import train
-from experiments.tasks.clean_pictures import load_clean
-from experiments.tasks.small_tools import (
+from rlenhance.agents.tools_learner import ToolsConfig, ToolsLearner
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.clean_pictures import load_clean
+from rlenhance.experiments.tasks.small_tools import (
     BLIND,
     DEGREES,
     SMALL_TOOLS,
@@ -20,8 +21,7 @@ from experiments.tasks.small_tools import (
     tool_degrees,
     validate,
 )
-from experiments.tasks.toolchain_data import draw_patches
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.toolchain_data import draw_patches
 from rlenhance.learning.data import Batch
 from rlenhance.learning.data.mixed_damage import SEVERITY
 from rlenhance.learning.hub.checkpoint import load_network

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from experiments.core.cli import train_command
-from experiments.core.config import differing, leaves
-from experiments.core.migrate import load_config, migrate
-from experiments.core.presets import begin_with
-from experiments.tasks.denoise import DENOISE
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
-from experiments.tasks.lowlight_report import LowLightReportConfig
-from experiments.tasks.presets import DENOISE_PRESETS, LOWLIGHT_PRESETS, preset_reward, with_words
 from rlenhance.core.errors import UnknownName
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.config import differing, leaves
+from rlenhance.experiments.core.migrate import load_config, migrate
+from rlenhance.experiments.core.presets import begin_with
+from rlenhance.experiments.tasks.denoise import DENOISE
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
+from rlenhance.experiments.tasks.lowlight_report import LowLightReportConfig
+from rlenhance.experiments.tasks.presets import DENOISE_PRESETS, LOWLIGHT_PRESETS, preset_reward, with_words
 from rlenhance.hub.shipped import FOLDER, list_models
 from rlenhance.learning.hub.checkpoint import load_network, read_config
 from rlenhance.learning.rewards import RewardWeights

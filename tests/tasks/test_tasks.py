@@ -10,20 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents import LEARNERS, SupervisedConfig
-from agents.optim import OptimizerConfig
-from experiments.core.cli import train_command
-from experiments.core.config import differing, leaves, replaced
-from experiments.core.migrate import load_config, old_flags
-from experiments.core.train import resumed, train
-from experiments.tasks.completion import COMPLETION
-from experiments.tasks.denoise import DENOISE
-from experiments.tasks.denoiser_command import DENOISER
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.restore import RESTORE
-from experiments.tasks.rse.task import RSE
+from rlenhance.agents import LEARNERS, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.core.scalars import current_name
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.config import differing, leaves, replaced
+from rlenhance.experiments.core.migrate import load_config, old_flags
+from rlenhance.experiments.core.train import resumed, train
+from rlenhance.experiments.tasks.completion import COMPLETION
+from rlenhance.experiments.tasks.denoise import DENOISE
+from rlenhance.experiments.tasks.denoiser_command import DENOISER
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.restore import RESTORE
+from rlenhance.experiments.tasks.rse.task import RSE
 from rlenhance.io import write
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.nn.backbones import BACKBONES

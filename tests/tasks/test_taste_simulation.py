@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from experiments.scripts.taste_simulation import AFTER, Arguments, KnobPerson, ask, main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts.taste_simulation import AFTER, Arguments, KnobPerson, ask, main
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.taste import CONTEXT, knob_space
 

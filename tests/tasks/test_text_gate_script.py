@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.scripts.fit_text_gate import Sample, fit, measure
+from rlenhance.experiments.scripts.fit_text_gate import Sample, fit, measure
 from rlenhance.ocr.readings import Reading, Word
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents.dqn import DQNConfig
-from agents.vine import VineConfig
-from experiments.core.cli import train_command
-from experiments.core.train import train
-from experiments.tasks.toolchain import (
+from rlenhance.agents.dqn import DQNConfig
+from rlenhance.agents.vine import VineConfig
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.toolchain import (
     TOOLCHAIN,
     ToolchainConfig,
     ToolchainDataConfig,

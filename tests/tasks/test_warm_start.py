@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from agents import A3C
-from experiments.core.backbones import backbone_spec, backbone_words
-from experiments.core.cli import train_command
-from experiments.tasks.completion import COMPLETION
-from experiments.tasks.completion_network import CompletionNetworkConfig, begin_with_run, make_network
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_policy import PolicyConfig, make_policy
+from rlenhance.agents import A3C
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.backbones import backbone_spec, backbone_words
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.tasks.completion import COMPLETION
+from rlenhance.experiments.tasks.completion_network import CompletionNetworkConfig, begin_with_run, make_network
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.io import write
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.models import MODELS, build_model, warm_start
@@ -191,7 +191,7 @@ def test_a_wrong_run_is_told_which_runs_serve(task, tmp_path, capsys):
     for run, kind in ((rellie, "ReLLIE"), (prior, "ResidualCompleter")):
         assert train_command(task, ["--warm-start", str(run)]) == 2
         error = capsys.readouterr().err
-        assert f"holds a {kind}" in error and "python -m experiments.restore_train gated_pixelrnn" in error
+        assert f"holds a {kind}" in error and "python -m rlenhance.experiments.restore_train gated_pixelrnn" in error
         assert ("--prior" in error) == (task is COMPLETION and run == prior)
 
 

@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
-from agents import A3C, A3CConfig, OptimizerConfig, OptimizerStep, distributed
-from agents.a3c import StepSize, clipped_objective
-from agents.async_a3c import AsyncA3C, _Task, _Worker
-from agents.base import clone_weights
-from agents.shared_adam import SharedOptimizerStep, SharedWeights
+from rlenhance.agents import A3C, A3CConfig, OptimizerConfig, OptimizerStep, distributed
+from rlenhance.agents.a3c import StepSize, clipped_objective
+from rlenhance.agents.async_a3c import AsyncA3C, _Task, _Worker
+from rlenhance.agents.base import clone_weights
+from rlenhance.agents.shared_adam import SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data import Batch
 from rlenhance.learning.rewards import Reward, RewardWeights

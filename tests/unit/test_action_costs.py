@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents import A3C, A3CConfig, OptimizerConfig
-from agents.rollout import action_penalties
+from rlenhance.agents import A3C, A3CConfig, OptimizerConfig
+from rlenhance.agents.rollout import action_penalties
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.distributions import JointDistribution, SquashedGaussian

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.laws import LAWS
-from experiments.laws.actions import random_action
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws import LAWS
+from rlenhance.experiments.laws.actions import random_action
 from rlenhance.learning.actions import ACTION_SETS, PointwiseActions
 from rlenhance.learning.metrics.full_reference import (
     highlight_protection,

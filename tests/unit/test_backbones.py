@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from experiments.laws import cases
-from experiments.laws.backbones import CONTEXT
+from rlenhance.experiments.laws import cases
+from rlenhance.experiments.laws.backbones import CONTEXT
 from rlenhance.learning.nn.backbones import BACKBONES, FiLM
 
 

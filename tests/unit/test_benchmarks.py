@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import agents.a3c
-from agents import A3C, A3CConfig
-from agents.rollout import replay_rollout
+import rlenhance.agents.a3c
 from benchmarks import models, stopwatch
 from benchmarks.__main__ import Arguments, main
 from benchmarks.cases import COARSE, PIXELWISE, PIXELWISE_CONTINUOUS, WITHOUT_PREFERENCES, Case
@@ -21,9 +19,11 @@ from benchmarks.photo import make_works
 from benchmarks.scaling import measure_processes
 from benchmarks.share import SECTIONS, without_network
 from benchmarks.stopwatch import NETWORK, watched
-from envs import DenoiseEnv
-from envs.transition import start
+from rlenhance.agents import A3C, A3CConfig
+from rlenhance.agents.rollout import replay_rollout
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import DenoiseEnv
+from rlenhance.envs.transition import start
 from rlenhance.hub import shipped
 from rlenhance.learning.data import Batch
 from rlenhance.learning.rewards import Reward, RewardWeights
@@ -99,7 +99,7 @@ def test_the_loop_learner_is_the_learner(case, generator, monkeypatch):
         return replay_rollout(network, *start(env.actions, env.reward, env.horizon, env.preferences, begun, preference),
                               taken)
 
-    monkeypatch.setattr(agents.a3c, "collect_rollout", given)
+    monkeypatch.setattr(rlenhance.agents.a3c, "collect_rollout", given)
     A3C(networks[0], reward, config).step(batch)
     LoopA3C(networks[1], reward, config).step(batch, given=taken)
     for (name, one), other in zip(networks[0].named_parameters(), networks[1].parameters(), strict=True):

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from envs import PixelEnv
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import PixelEnv
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.blocking import blocking_excess, blocking_map, blocking_ratio

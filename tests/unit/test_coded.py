@@ -5,18 +5,18 @@ import numpy as np
 import pytest
 import torch
 
-from agents import Supervised, SupervisedConfig
-from agents.optim import OptimizerConfig
-from experiments.core.train import train
-from experiments.tasks.denoiser import open_noisy
-from experiments.tasks.restore import RESTORE
-from experiments.tasks.restore_config import (
+from rlenhance.agents import Supervised, SupervisedConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.train import train
+from rlenhance.experiments.tasks.denoiser import open_noisy
+from rlenhance.experiments.tasks.restore import RESTORE
+from rlenhance.experiments.tasks.restore_config import (
     RestoreConfig,
     RestoreDataConfig,
     RestoreNetworkConfig,
     RestoreTrainConfig,
 )
-from rlenhance.core.errors import UsageError
 from rlenhance.learning.data import Batch, CameraJpegSampler, CameraModel, Example, ImageCache, as_jpeg
 from rlenhance.learning.data.camera_jpeg import align_pair, brighten_to, matching_curve
 from rlenhance.ops.noise_estimation import NOISE_FLOOR, estimate_noise, noise_map, noise_map_from_image

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.core.cli import train_command
-from experiments.scripts import submission
-from experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
-from experiments.tasks.restore import RESTORE
 from rlenhance.cli.main import main as rlenhance
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.scripts import submission
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
+from rlenhance.experiments.tasks.restore import RESTORE
 from rlenhance.io import write
 from rlenhance.io.pairs import pair_files
 from rlenhance.learning.data import ImageCache, open_clean, open_dataset, open_super_resolution, validate_splits

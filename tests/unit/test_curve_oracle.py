@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from agents import A3C, A3CConfig, OptimizerConfig
-from envs import CurveOracleEnv, InvertibleCurveSource
-from envs.curve_oracle import invert_curve
+from rlenhance.agents import A3C, A3CConfig, OptimizerConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import CurveOracleEnv, InvertibleCurveSource
+from rlenhance.envs.curve_oracle import invert_curve
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.tasks.lowlight_data import LowLightDataConfig, with_more_light
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, with_more_light
 from rlenhance.io import write
 from rlenhance.io.samples import sample_path
 from rlenhance.learning.data import (

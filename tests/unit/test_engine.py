@@ -105,7 +105,8 @@ def test_every_model_that_can_be_exported_is_shipped_with_its_export():
             assert path.stat().st_size < 40_000
             assert read_facts(path)["model"] == dict(model.info.model)
         elif model.info.model["name"] in EXPORTS and parts_of(load_network(model.folder)):
-            pytest.fail(f"{model.name} has no export: python -m experiments.scripts.export_shipped {model.name}")
+            pytest.fail(f"{model.name} has no export: python -m rlenhance.experiments.scripts.export_shipped "
+                        f"{model.name}")
 
 
 @with_compiled

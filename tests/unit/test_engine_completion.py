@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.laws.law import stir
-from experiments.laws.models import make_model
 from rlenhance import Completer
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.completion import ResidualCompletion
+from rlenhance.experiments.laws.law import stir
+from rlenhance.experiments.laws.models import make_model
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.laws.law import stir
-from experiments.laws.models import make_model
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.tool_gains import ToolGains
+from rlenhance.experiments.laws.law import stir
+from rlenhance.experiments.laws.models import make_model
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint

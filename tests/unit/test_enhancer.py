@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from experiments.laws.models import gives_pictures
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws.models import gives_pictures
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint

@@ -10,9 +10,9 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import envs
-from envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
+from rlenhance import envs
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
 from rlenhance.learning.actions import ACTION_SETS, apply_action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.preferences import Preferences
@@ -197,7 +197,7 @@ def test_no_step_copies_to_the_host(image, generator, monkeypatch):
     """Nothing in a step, the reset at its end included, asks a tensor for a Python number or an array; only the end of
     an episode asks once, how many numbers of its actions were NaN. (On the CPU, where nothing is copied, each step
     asks.)"""
-    monkeypatch.setattr("envs.action_input._IN_MEMORY", ())
+    monkeypatch.setattr("rlenhance.envs.action_input._IN_MEMORY", ())
     env = pixel_env(preferences=Preferences({"exposure_level": (0.3, 0.475, 0.65)}))
     batch = Batch(image, target=image)
     env.reset(options={"batch": batch})

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.laws.law import stir
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import to_planes
 from rlenhance.engine.filters import FilterEpisode, later_reach, unet_reach
 from rlenhance.engine.graph import available_backends
 from rlenhance.engine.networks import load
 from rlenhance.engine.patches import Patches
+from rlenhance.experiments.laws.law import stir
 from rlenhance.hub.info import read_config
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from experiments.core.published_weights import IMPORTERS
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.published_weights import IMPORTERS
 from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
 from rlenhance.hub.open import open_network
 from rlenhance.hub.weight_files import MAX_HEADER

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from envs import CompletionEnv, CurveOracleEnv, DenoiseEnv, LowLightEnv
 from rlenhance import Completer, Upscaler
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import CompletionEnv, CurveOracleEnv, DenoiseEnv, LowLightEnv
 from rlenhance.io import exif
 from rlenhance.io.decoder import decode
 from rlenhance.learning.data.tfrecords import records

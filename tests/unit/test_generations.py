@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.self_training import EarlyStopping, SelfTrainingBuffer
+from rlenhance.agents.self_training import EarlyStopping, SelfTrainingBuffer
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data import Batch
 

@@ -1,11 +1,15 @@
 """What Gymnasium expects of every registered environment: sampled actions, infos, autoreset, pickles, seeds, specs."""
 
 import copy
+import os
 import pickle
 import re
+import subprocess
+import sys
 import warnings
 from functools import cache
 from inspect import signature
+from pathlib import Path
 
 import cloudpickle
 import gymnasium
@@ -16,9 +20,10 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env, data_equivalence
 from gymnasium.vector import AutoresetMode
 
-import envs
-from envs import CurveOracleEnv, LowLightEnv, PixelEnv, TorchToNumpy
+import rlenhance
+from rlenhance import envs
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import CurveOracleEnv, LowLightEnv, PixelEnv, TorchToNumpy
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("rlenhance/"))
 every_id = pytest.mark.parametrize("name", IDS)
@@ -350,7 +355,7 @@ def test_an_action_that_is_not_finite_changes_nothing(name, value, kind):
 @every_id
 def test_nan_in_tensors_is_told_at_the_end_of_the_episode(name, monkeypatch):
     """On a device the count waits there: no step reads it, the last one says it, and a reset begins without it."""
-    monkeypatch.setattr("envs.action_input._IN_MEMORY", ())
+    monkeypatch.setattr("rlenhance.envs.action_input._IN_MEMORY", ())
     env = shared(name, output="torch")
     if env.unwrapped.actions.num_choices is not None:
         return  # an index cannot be NaN
@@ -411,3 +416,15 @@ def test_an_environment_is_made_again_from_its_spec(name):
 def test_every_id_stands_in_the_lists():
     """The ids of the registry are the package's present and former ones."""
     assert sorted([*envs.ENV_IDS, *envs.OLD_ENV_IDS]) == IDS
+
+
+@pytest.mark.parametrize("name", ["rlenhance/LowLight-v0", "rlenhance.envs:rlenhance/LowLight-v0"])
+def test_a_folder_with_an_envs_of_its_own_is_left_alone(name, tmp_path):
+    """The packages of the project are known by `rlenhance.envs` alone: somebody's `envs` stays importable beside it."""
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("mine = True\n")
+    code = (f"import envs, gymnasium; assert envs.mine\n{'' if ':' in name else 'import rlenhance.envs'}\n"
+            f"gymnasium.make({name!r}, size=16).reset(seed=0)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(rlenhance.__file__).parents[1])})
+    assert done.returncode == 0, done.stderr

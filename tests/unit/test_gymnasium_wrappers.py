@@ -13,8 +13,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 from gymnasium.wrappers import vector
 
-import envs  # noqa: F401  registers the ids
-from envs import FlattenActions, Uint8Observation
+from rlenhance import envs  # noqa: F401  registers the ids
+from rlenhance.envs import FlattenActions, Uint8Observation
 
 IDS = sorted(name for name in gymnasium.registry if name.startswith("rlenhance/"))
 every_id = pytest.mark.parametrize("name", IDS)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-import envs  # noqa: F401 - registers the ids
-from agents import A3C, SAC, A3CConfig, Direct, DirectConfig, SACConfig
-from envs import ENV_IDS, LowLightEnv
-from envs.transition import unweighted_gains
+from rlenhance import envs  # noqa: F401 - registers the ids
+from rlenhance.agents import A3C, SAC, A3CConfig, Direct, DirectConfig, SACConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ENV_IDS, LowLightEnv
+from rlenhance.envs.transition import unweighted_gains
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import PixelPolicy
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights

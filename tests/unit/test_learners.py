@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from agents import (
+from rlenhance.agents import (
     A3C,
     LEARNERS,
     SAC,
@@ -18,10 +18,10 @@ from agents import (
     Supervised,
     SupervisedConfig,
 )
-from agents.a3c import EntropyController
-from agents.optim import OptimizerStep
-from experiments.laws import cases
+from rlenhance.agents.a3c import EntropyController
+from rlenhance.agents.optim import OptimizerStep
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws import cases
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.models import MODELS, build_model, make_observation, warm_start

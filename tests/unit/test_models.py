@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from agents.base import make_env
-from experiments.laws import cases
+from rlenhance.agents.base import make_env
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.laws import cases
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS, GreedyEpisode, PixelPolicy, build_model, make_observation
 from rlenhance.learning.nn.preferences import Preferences

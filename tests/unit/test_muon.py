@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from agents.muon import Muon, is_wide, orthogonal
-from agents.optim import OptimizerConfig, OptimizerStep
+from rlenhance.agents.muon import Muon, is_wide, orthogonal
+from rlenhance.agents.optim import OptimizerConfig, OptimizerStep
 
 
 def _network() -> nn.Sequential:

@@ -20,8 +20,8 @@ sys.addaudithook(seen)
 place = sys.argv[1]
 from rlenhance.cli.main import main
 status = main(["enhance", place + "/photo.png", "-o", place + "/out.png", "--denoise", "0.5"])
-from experiments.core.cli import train_command
-from experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 words = ["--data", place + "/pairs", "--out", place, "--name", "run", "--updates", "2", "--batch-size", "2", "--crop",
          "16", "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
 again = ["--resume", place + "/run", "--updates", "3"]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode
 
-from envs import ENV_IDS, FlattenActions, GlobalAction, Uint8Observation
+from rlenhance.envs import ENV_IDS, FlattenActions, GlobalAction, Uint8Observation
 
 ROOT = Path(__file__).parents[2]
 ORACLE, LOWLIGHT = "rlenhance/CurveOracle-v0", "rlenhance/LowLight-v0"
@@ -67,7 +67,7 @@ def test_torchrl_accepts_many_pictures(torchrl, name, output):
 def test_torchrl_accepts_cells(torchrl):
     """Its wrapper of PettingZoo, with all agents in one group."""
     needs("pettingzoo")
-    from envs.parallel import parallel_env
+    from rlenhance.envs.parallel import parallel_env
     env = parallel_env(ORACLE, size=16, cells=(4, 4), curve={"agent_stride": 4})
     wrapped = torchrl.PettingZooWrapper(env, group_map={"agents": env.possible_agents})
     torchrl.check_env_specs(wrapped)
@@ -152,7 +152,7 @@ def test_environments_travel_to_other_processes():
     import cloudpickle
 
     def make():
-        import envs  # noqa: F401  registers the ids in the other process
+        from rlenhance import envs  # noqa: F401  registers the ids in the other process
         return Uint8Observation(GlobalAction(gymnasium.make("rlenhance/LowLight-v0", size=16)))
 
     env = make()
@@ -171,7 +171,7 @@ def test_cells_share_one_policy():
     """SuperSuit makes entries of a vector environment of the agents, and one PPO learns from all."""
     needs("pettingzoo", "supersuit", "stable_baselines3")
     from benchmarks.outside import parameter_sharing
-    from envs.parallel import parallel_env
+    from rlenhance.envs.parallel import parallel_env
     arguments = {"size": 16, "cells": (4, 4), "curve": {"agent_stride": 4}}
     agent = parameter_sharing.train(ORACLE, total_steps=2, worlds=2, **arguments)
     assert agent.num_timesteps == 32 * 2 * 17  # a rollout of every agent in both worlds

@@ -8,15 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from envs import ENV_IDS
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ENV_IDS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.rewards import TERMS
 
 pettingzoo = pytest.importorskip("pettingzoo", reason='pip install "rlenhance[pettingzoo]"')
 from pettingzoo.test import parallel_api_test, parallel_seed_test  # noqa: E402
 
-from envs.parallel import ParallelImageEnv, parallel_env  # noqa: E402
+from rlenhance.envs.parallel import ParallelImageEnv, parallel_env  # noqa: E402
 
 PIXELWISE = {"agent_stride": 1, "global_agent": False}
 #: Arguments with which each id has an 8x8 grid, or the coarse one that its agents allow; a score that has a map, since

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.cli import main as cli
+from rlenhance.experiments.tasks.lowlight_policy import CONTROLS
 from rlenhance.hub import shipped as weights
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint

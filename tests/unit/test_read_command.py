@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.scripts import package_reader
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts import package_reader
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import MODELS

@@ -8,12 +8,12 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from agents import OptimizerConfig
-from agents.vine import Vine, VineConfig
-from envs import ReadEnv
-from envs.read_scenes import ReadScenes
-from experiments.tasks.read import seen_examples, validate
+from rlenhance.agents import OptimizerConfig
+from rlenhance.agents.vine import Vine, VineConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ReadEnv
+from rlenhance.envs.read_scenes import ReadScenes
+from rlenhance.experiments.tasks.read import seen_examples, validate
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS
 from rlenhance.ocr.engines import FunctionEngine

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.scripts import package_model as ship
 from rlenhance import __version__
 from rlenhance.cli import main as cli
+from rlenhance.experiments.scripts import package_model as ship
 from rlenhance.hub import shipped as weights
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint

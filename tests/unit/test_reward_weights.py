@@ -125,7 +125,7 @@ def test_a_model_of_settled_weights_names_the_training(runs, capsys):
     assert command(["enhance", "night.png", "-m", "rellie", "--reward", "exposure=1.2", "color=0.5"]) == 2
     said = capsys.readouterr().err
     assert "exposure=1.2 cannot be set" in said
-    assert "python -m experiments.lol_train --reward exposure=1.2 color=0.5" in said
+    assert "python -m rlenhance.experiments.lol_train --reward exposure=1.2 color=0.5" in said
     assert command(["enhance", "night.png", "-m", "tone", "--reward", "exposure"]) == 2
     assert "a reward is written name=weight" in capsys.readouterr().err
 

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.laws import cases
-from experiments.laws.rewards import make_step
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.laws import cases
+from rlenhance.experiments.laws.rewards import make_step
 from rlenhance.learning.ops.image import resize
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition, action_term, resize_map, state_term
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents.base import make_env
-from agents.rollout import (
+from rlenhance.agents.base import make_env
+from rlenhance.agents.rollout import (
     binomial_kernel,
     check_kernel,
     collect_rollout,

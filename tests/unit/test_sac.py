@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from agents import SAC, SACConfig
-from agents.critic import Critic, min_q
-from agents.replay import EpisodeReplayBuffer
-from agents.sac import KLConstraint, lambda_targets
+from rlenhance.agents import SAC, SACConfig
+from rlenhance.agents.critic import Critic, min_q
+from rlenhance.agents.replay import EpisodeReplayBuffer
+from rlenhance.agents.sac import KLConstraint, lambda_targets
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import make_observation
 from tests.support.known_answer import FAST, REWARD, grey_batch, policy

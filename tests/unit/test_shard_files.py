@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.scripts import pack_shards
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts import pack_shards
 from rlenhance.io.encoder import encode
 from rlenhance.io.photo import Photo
 from rlenhance.learning.data import (

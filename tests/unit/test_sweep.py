@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from experiments.laws.actions import random_action
 from rlenhance.core.errors import UsageError
 from rlenhance.engine import render as sweeps
 from rlenhance.engine.episode import CompactPolicy
+from rlenhance.experiments.laws.actions import random_action
 from rlenhance.learning.actions import ACTION_SETS, FusedRenderer, apply_action, upsample_agents
 from rlenhance.learning.models import GreedyEpisode, make_observation
 from rlenhance.learning.ops.image import to_array, to_tensor

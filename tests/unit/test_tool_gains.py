@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from experiments.laws.law import stir
-from experiments.laws.models import make_model
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.laws.law import stir
+from rlenhance.experiments.laws.models import make_model
 
 
 def test_stopping_gains_nothing(generator):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from envs import ToolchainEnv
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import ToolchainEnv
 from rlenhance.learning.actions import ToolchainActions
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr

@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from agents import A3CConfig, OptimizerConfig
-from agents.dqn import DQN, DQNConfig
-from agents.toolchain_actor import ToolchainA3C
+from rlenhance.agents import A3CConfig, OptimizerConfig
+from rlenhance.agents.dqn import DQN, DQNConfig
+from rlenhance.agents.toolchain_actor import ToolchainA3C
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.hub.checkpoint import flatten, load_network, restore, save_checkpoint
 from rlenhance.learning.models import MODELS

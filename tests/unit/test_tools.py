@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.laws import cases
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.experiments.laws import cases
 from rlenhance.tools import TOOLKITS, TOOLS, Tool, ToolCache, measure_cost, tool_of, toolkit
 from rlenhance.tools.base import measured_costs
 from rlenhance.tools.named import trial_picture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from experiments.core.run import Run
-from experiments.core.training_report import read_report
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.core.training_report import read_report
 from tests.support.networks import make_model
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from agents.base import make_env
-from agents.rollout import collect_rollout
-from experiments.core.collapse import TrainingWatch, collapse_metrics, collapse_warning
-from experiments.core.fit import Budget, fit
-from experiments.core.run import Run
+from rlenhance.agents.base import make_env
+from rlenhance.agents.rollout import collect_rollout
+from rlenhance.experiments.core.collapse import TrainingWatch, collapse_metrics, collapse_warning
+from rlenhance.experiments.core.fit import Budget, fit
+from rlenhance.experiments.core.run import Run
 from rlenhance.learning.data import Batch
 from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.known_answer import grey_batch, policy

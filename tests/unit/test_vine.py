@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from agents import OptimizerConfig
-from agents.dqn import DQN, DQNConfig
-from agents.vine import Vine, VineConfig
-from experiments.tasks.toolchain import run_chains
+from rlenhance.agents import OptimizerConfig
+from rlenhance.agents.dqn import DQN, DQNConfig
+from rlenhance.agents.vine import Vine, VineConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.tasks.toolchain import run_chains
 from tests.support import known_chain
 from tests.support.known_plan import RETURNS, make_env, make_planner, plan_batch
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.core.cli import run_cli
-from experiments.scripts import package_model as ship
 from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.scripts import package_model as ship
 from rlenhance.hub import shipped as weights
 from rlenhance.hub.info import read_info
 from rlenhance.io import read, write

@@ -7,14 +7,14 @@ import signal
 import pytest
 import torch
 
-from agents import A3C, A3CConfig, AsyncA3C, NonFiniteError, OptimizerConfig, OptimizerStep, WorkerError
-from agents.shared_adam import SharedOptimizerStep, SharedWeights
-from experiments.core.cli import train_command
-from experiments.core.fit import Budget, TrainingFailed, fit
-from experiments.core.run import Run
-from experiments.tasks.lowlight import LOWLIGHT
-from experiments.tasks.lowlight_evaluate import LowLightEvaluator
+from rlenhance.agents import A3C, A3CConfig, AsyncA3C, NonFiniteError, OptimizerConfig, OptimizerStep, WorkerError
+from rlenhance.agents.shared_adam import SharedOptimizerStep, SharedWeights
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import train_command
+from rlenhance.experiments.core.fit import Budget, TrainingFailed, fit
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, read_config
 from tests.support.known_answer import FAST, REWARD, grey_batch, mean_error, policy

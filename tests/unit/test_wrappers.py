@@ -13,9 +13,9 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-import envs
-from envs import FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
+from rlenhance import envs
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.preferences import Preferences

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from agents import A3C, A3CConfig
-from agents.rollout import collect_rollout, concat_steps, evaluate_actions
+from rlenhance.agents import A3C, A3CConfig
+from rlenhance.agents.rollout import collect_rollout, concat_steps, evaluate_actions
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.actions import ACTION_SETS, apply_action
 from rlenhance.learning.actions.tone import ToneActions

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
-from agents.autoencoder_learner import AutoencoderConfig
-from agents.optim import OptimizerConfig
-from experiments.core.config import (
+from rlenhance.agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
+from rlenhance.agents.autoencoder_learner import AutoencoderConfig
+from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.config import (
     Flat,
     LearnerSettings,
     RunConfig,
@@ -22,11 +23,10 @@ from experiments.core.config import (
     one_of,
     replaced,
 )
-from experiments.core.fit import Budget
-from experiments.core.task import NO_LIMIT
-from experiments.tasks.rse.data import RSEDataConfig
-from experiments.tasks.rse.model import RSENetworkConfig
-from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.fit import Budget
+from rlenhance.experiments.core.task import NO_LIMIT
+from rlenhance.experiments.tasks.rse.data import RSEDataConfig
+from rlenhance.experiments.tasks.rse.model import RSENetworkConfig
 
 
 def _sac() -> SACConfig:

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import tyro
 
-from envs.self_enhance import PUBLISHED_NOISE
-from experiments.core.config import default_is, one_of
-from experiments.core.dataset import Dataset
-from experiments.tasks.denoise import middles
 from rlenhance.core.errors import UsageError
+from rlenhance.envs.self_enhance import PUBLISHED_NOISE
+from rlenhance.experiments.core.config import default_is, one_of
+from rlenhance.experiments.core.dataset import Dataset
+from rlenhance.experiments.tasks.denoise import middles
 from rlenhance.learning.data import (
     Batch,
     Example,

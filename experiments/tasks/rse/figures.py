@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.tasks.rse.model import run_passes
+from rlenhance.experiments.tasks.rse.model import run_passes
 from rlenhance.io import write
 from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.learning.data import Batch

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from experiments.core.config import default_is, one_of
-from experiments.tasks.rse.codebook import Codes, fill_bank
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.config import default_is, one_of
+from rlenhance.experiments.tasks.rse.codebook import Codes, fill_bank
 from rlenhance.learning.actions import LatentActions, apply_action
 from rlenhance.learning.actions.latent import NUM_GATES
 from rlenhance.learning.data import Batch

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from experiments.tasks.rse.model import moves_of
+from rlenhance.experiments.tasks.rse.model import moves_of
 from rlenhance.learning.actions import apply_action
 from rlenhance.learning.actions.latent import NUM_GATES
 from rlenhance.learning.data import Batch

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents import LEARNERS, EarlyStopping, Learner
-from agents.autoencoder_learner import AutoencoderLearner
-from agents.base import PolicyLearner
-from envs.self_enhance import SELF_ENHANCE_REWARD
-from experiments.core.bootstrap import Interval, bootstrap_interval
-from experiments.core.fit import Budget, Evaluator, fit
-from experiments.core.run import Run
-from experiments.tasks.rse.config import RSEConfig, settled
-from experiments.tasks.rse.data import RSEDataset, portion_of
-from experiments.tasks.rse.model import (
+from rlenhance.agents import LEARNERS, EarlyStopping, Learner
+from rlenhance.agents.autoencoder_learner import AutoencoderLearner
+from rlenhance.agents.base import PolicyLearner
+from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
+from rlenhance.envs.self_enhance import SELF_ENHANCE_REWARD
+from rlenhance.experiments.core.bootstrap import Interval, bootstrap_interval
+from rlenhance.experiments.core.fit import Budget, Evaluator, fit
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.tasks.rse.config import RSEConfig, settled
+from rlenhance.experiments.tasks.rse.data import RSEDataset, portion_of
+from rlenhance.experiments.tasks.rse.model import (
     ConstantAction,
     EpisodeEvaluator,
     PassEvaluator,
@@ -33,9 +35,7 @@ from experiments.tasks.rse.model import (
     moves_of,
     run_passes,
 )
-from experiments.tasks.rse.oracle import headroom
-from rlenhance.core.errors import UsageError
-from rlenhance.core.json_files import read_object
+from rlenhance.experiments.tasks.rse.oracle import headroom
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import ShardedSampler

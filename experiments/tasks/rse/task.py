@@ -7,26 +7,26 @@ from typing import Any
 
 import torch
 
-from agents import LEARNERS
-from experiments.core.bootstrap import MIN_SCENES
-from experiments.core.config import check_budget, fitting, is_policy_learner
-from experiments.core.fit import FitResult
-from experiments.core.markdown import text_table
-from experiments.core.run import Run
-from experiments.core.task import Session, Task
-from experiments.tasks.rse.config import RSEConfig, settled
-from experiments.tasks.rse.data import RSEDataset, open_rse
-from experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
-from experiments.tasks.rse.model import check_networks
-from experiments.tasks.rse.stages import Stages
+from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.bootstrap import MIN_SCENES
+from rlenhance.experiments.core.config import check_budget, fitting, is_policy_learner
+from rlenhance.experiments.core.fit import FitResult
+from rlenhance.experiments.core.markdown import text_table
+from rlenhance.experiments.core.run import Run
+from rlenhance.experiments.core.task import Session, Task
+from rlenhance.experiments.tasks.rse.config import RSEConfig, settled
+from rlenhance.experiments.tasks.rse.data import RSEDataset, open_rse
+from rlenhance.experiments.tasks.rse.figures import draw_groups, draw_recursions, draw_steps
+from rlenhance.experiments.tasks.rse.model import check_networks
+from rlenhance.experiments.tasks.rse.stages import Stages
 
 
 class RSETask(Task[RSEConfig, RSEDataset]):
     """Self-enhancement in latent codes: see docs/howto/rse.md. Each stage has a folder in the run's."""
 
     name = "rse"
-    command = "experiments.rse_train"
+    command = "rlenhance.experiments.rse_train"
     env_id = "SelfEnhance-v0"
     Config = RSEConfig
     default_updates = 300
