@@ -69,8 +69,8 @@ def previews(folder: Path) -> None:
 
 def picks() -> None:
     """Print how long a choice under My look is waited for: the answer, the next versions and their HTML."""
+    from rlenhance.looks.taste import TasteSession
     from rlenhance.pipelines.enhance import Enhancer
-    from rlenhance.pipelines.taste import TasteSession
     from rlenhance.web.tabs.taste_tab import next_question
 
     for versions in (2, 4):

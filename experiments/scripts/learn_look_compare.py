@@ -28,10 +28,8 @@ from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Example, ImageCache, load_split, open_dataset
 from rlenhance.learning.data.examples import evenly_spread
 from rlenhance.learning.ops.image import to_array
-from rlenhance.ops.style import clamp_to_ranges, measure
-from rlenhance.pipelines.edit_pairs import make_look, tables_of, with_table
-from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.learn_look import (
+from rlenhance.looks.edit_pairs import make_look, tables_of, with_table
+from rlenhance.looks.learn_look import (
     KnobSearch,
     Regression,
     decibels,
@@ -42,6 +40,8 @@ from rlenhance.pipelines.learn_look import (
     refine,
     regress,
 )
+from rlenhance.ops.style import clamp_to_ranges, measure
+from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import Look, standardised, statistics, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
 

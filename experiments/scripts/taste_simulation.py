@@ -26,12 +26,12 @@ from rlenhance.io import read
 from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.io.discovery import find_photos
 from rlenhance.io.files import write_atomically
+from rlenhance.looks.taste import CONTEXT, VISIBLE, knob_settings, knob_space
+from rlenhance.looks.taste_model import KnobSpace, Pick, TasteModel
 from rlenhance.ops.color_difference import thumbnail_difference
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import standardised, statistics
 from rlenhance.pipelines.options import EnhanceSettings
-from rlenhance.pipelines.taste import CONTEXT, VISIBLE, knob_settings, knob_space
-from rlenhance.pipelines.taste_model import KnobSpace, Pick, TasteModel
 
 #: Scale of the logit by its name, as a share of what the person can gain over the default: of two versions that differ
 #: by a tenth of it, the better one is chosen in 88, 73 and 62 of 100 cases.

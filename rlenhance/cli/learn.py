@@ -13,7 +13,7 @@ from rlenhance.cli.photo_command import add_model
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from rlenhance.pipelines.edit_pairs import LearnedLook
+    from rlenhance.looks.edit_pairs import LearnedLook
 
 #: Pairs from which on fine-tuning the model is offered.
 MANY = 30
@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pair, search, learn, tell."""
-    from rlenhance.pipelines.edit_pairs import find_edits
+    from rlenhance.looks.edit_pairs import find_edits
     from rlenhance.pipelines.looks import load_look, save_look
     from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
     from rlenhance.pipelines.recipes import check_place
@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
                          f"night.jpg is called night.jpg, night_edited.jpg or night.tif")
     model = resolve_model(arguments.model)
     find_model(model, "enhance")
-    from rlenhance.pipelines.edit_pairs import decibels, learn_from
+    from rlenhance.looks.edit_pairs import decibels, learn_from
     from rlenhance.pipelines.enhance import Enhancer
 
     silent = arguments.quiet or arguments.json

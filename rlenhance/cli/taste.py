@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from rlenhance.pipelines.taste import TasteSession
-    from rlenhance.pipelines.taste_model import Answer
+    from rlenhance.looks.taste import TasteSession
+    from rlenhance.looks.taste_model import Answer
 
 _LETTERS = "abcdefghi"
 _PHOTOS = 8  # in the questions; of more, as many are taken, evenly spread
@@ -117,9 +117,9 @@ def _session(arguments: argparse.Namespace, paths: list[Path], state: Path) -> T
     from rlenhance.cli.compare import apart
     from rlenhance.io import read
     from rlenhance.io.contact_sheet import downscale
+    from rlenhance.looks.taste import SIDE, TasteSession, resume
     from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.model_choice import check_device, resolve_model
-    from rlenhance.pipelines.taste import SIDE, TasteSession, resume
 
     photos = {name: downscale(read(path).visible_pixels, SIDE) for name, path in zip(apart(paths), paths, strict=True)}
     enhancer = Enhancer(resolve_model(arguments.model), device=check_device(arguments.device))

@@ -7,8 +7,8 @@ import pytest
 
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.scripts.taste_simulation import AFTER, Arguments, KnobPerson, ask, main
+from rlenhance.looks.taste import CONTEXT, knob_space
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.taste import CONTEXT, knob_space
 
 
 @pytest.fixture(scope="module")

@@ -161,8 +161,8 @@ def synchronous(name, mode):
 @every_id
 def test_preferences_and_further_infos_are_returned_in_the_same_way(name):
     """Also what arguments add: all reward terms in the infos, and the preferences that a reset asks for in NumPy."""
-    taken = signature(getattr(envs, gymnasium.spec(name).entry_point[5:].replace("ImageEnv", "Env"))).parameters
-    asked = "preferences" in taken
+    own = gymnasium.spec(name).entry_point.partition(":")[2].replace("ImageEnv", "Env")
+    asked = "preferences" in signature(getattr(envs, own)).parameters
     arguments = {"info_terms": "all", **({"preferences": {"exposure_level": (0.3, 0.5, 0.7)}} if asked else {})}
     mode = AutoresetMode.SAME_STEP
     env = make_vec(name, num_envs=2, autoreset_mode=mode, **arguments)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlenhance.ops.ideal_point import Belief, Choice
+from rlenhance.looks.ideal_point import Belief, Choice
 
 SIZE, CONTEXT = 2, 1
 LOW, HIGH = -2 * np.ones(SIZE), 2 * np.ones(SIZE)

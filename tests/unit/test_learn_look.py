@@ -8,10 +8,10 @@ import pytest
 
 from rlenhance.cli import main as cli
 from rlenhance.io import write
+from rlenhance.looks.edit_pairs import find_edits
+from rlenhance.looks.learn_look import FittedPair, KnobSearch, decibels, leave_one_out, named_knobs, regress
 from rlenhance.ops.registration import FOUND, find_place
-from rlenhance.pipelines.edit_pairs import find_edits
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.learn_look import FittedPair, KnobSearch, decibels, leave_one_out, named_knobs, regress
 from rlenhance.pipelines.looks import STATISTICS, load_look, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
 

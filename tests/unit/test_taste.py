@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from rlenhance.core.errors import UsageError
+from rlenhance.looks.taste import TasteSession, resume
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import KNOBS, load_look, save_look
-from rlenhance.pipelines.taste import TasteSession, resume
 
 
 def _photos(count=2, size=(24, 36)):

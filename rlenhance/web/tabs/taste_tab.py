@@ -9,8 +9,8 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import parse_json
+from rlenhance.looks.taste import FEWEST, MOST, TasteSession
 from rlenhance.pipelines.looks import Look, look_from_json
-from rlenhance.pipelines.taste import FEWEST, MOST, TasteSession
 from rlenhance.web.components import (
     MY_LOOK,
     AppContext,

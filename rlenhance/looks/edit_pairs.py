@@ -14,9 +14,7 @@ from rlenhance.io import read
 from rlenhance.io.containers import CONTAINERS, container_by_extension
 from rlenhance.io.discovery import list_photos
 from rlenhance.io.pairs import pair_files
-from rlenhance.ops.registration import FOUND, find_place
-from rlenhance.pipelines.color_table import CURVES
-from rlenhance.pipelines.learn_look import (
+from rlenhance.looks.learn_look import (
     FittedPair,
     KnobSearch,
     Regression,
@@ -28,7 +26,9 @@ from rlenhance.pipelines.learn_look import (
     refine,
     regress,
 )
-from rlenhance.pipelines.learn_table import KINDS, TableFit, TableSample, candidates, make_sample, own_gain_errors
+from rlenhance.looks.learn_table import KINDS, TableFit, TableSample, candidates, make_sample, own_gain_errors
+from rlenhance.ops.registration import FOUND, find_place
+from rlenhance.pipelines.color_table import CURVES
 from rlenhance.pipelines.looks import Look, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
 
@@ -215,13 +215,13 @@ def curve_of(searches: Sequence[KnobSearch], fitted: Sequence[FittedPair]) -> st
 
 def tables_of(searches: Sequence[KnobSearch], values: Sequence[np.ndarray], held: Sequence[np.ndarray],
               kinds: Sequence[tuple[str, bool]] = KINDS) -> list[tuple[TableFit, np.ndarray]]:
-    """The colour tables of several kinds for pairs, see `rlenhance.pipelines.learn_table.candidates`.
+    """The colour tables of several kinds for pairs, see `rlenhance.looks.learn_table.candidates`.
 
     Args:
         searches: of the pairs.
         values: the knobs of each, (K,), in steps from their defaults.
         held: as the other pairs predict them.
-        kinds: some of `rlenhance.pipelines.learn_table.KINDS`.
+        kinds: some of `rlenhance.looks.learn_table.KINDS`.
     """
     return candidates(samples_of(searches), samples_of(searches, values), samples_of(searches, held), kinds)
 

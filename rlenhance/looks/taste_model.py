@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.ops.ideal_point import Belief, Choice
+from rlenhance.looks.ideal_point import Belief, Choice
 
 #: What may be answered but the number of an option.
 Answer = int | Literal["neither", "skip", "alike"]

@@ -21,10 +21,10 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import check_finite, parse_json
 from rlenhance.io.contact_sheet import downscale, thumbnail
+from rlenhance.looks.taste_model import Certainty, KnobSpace, Pick, TasteModel, check_answer
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import KNOBS, LinearFunction, Look, standardised, statistics, with_knobs
 from rlenhance.pipelines.options import EnhanceSettings
-from rlenhance.pipelines.taste_model import Certainty, KnobSpace, Pick, TasteModel, check_answer
 
 KIND, VERSION = "rlenhance taste", 1
 #: Longer side of the pictures that are shown, in pixels.

@@ -1,0 +1,1 @@
+"""Looks that are learned: from pairs of pictures before and after, or from a few picks."""
