@@ -16,7 +16,10 @@ test: $(VENV)/.dev            ## the test suite (about ten minutes)
 test-all: $(VENV)/.dev        ## the test suite with what is slow
 	$(BIN)/python -m pytest
 
-TREE := $(VENV)/tree  # the packages as the wheel has them, for the linters
+# the packages as the wheel has them, for what reads them without importing: linters, the documentation
+TREE := $(VENV)/tree
+LAY_TREE = rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance benchmarks $(TREE) && \
+	cp -pr envs agents experiments $(TREE)/rlenhance
 
 MINUTES ?= 10
 stress: $(VENV)/.dev          ## laws that hold for any input, tried for MINUTES=60 (docs/security.md); report in runs/stress
@@ -24,11 +27,12 @@ stress: $(VENV)/.dev          ## laws that hold for any input, tried for MINUTES
 
 lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
-	rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance benchmarks $(TREE) && cp -pr envs agents experiments $(TREE)/rlenhance
+	$(LAY_TREE)
 	cd $(TREE) && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
 	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p benchmarks
 
 docs: $(VENV)/.docs           ## the documentation as a site that opens offline: site/index.html
+	$(LAY_TREE)
 	$(BIN)/mkdocs build --strict -q
 
 bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/results/benchmarks.md)

@@ -1,5 +1,5 @@
 """Batched advantage actor-critic with PPO's clipping and a leave-one-out baseline; `workers` above 1 make it
-asynchronous (`agents.async_a3c`)."""
+asynchronous (`rlenhance.agents.async_a3c`)."""
 
 from __future__ import annotations
 

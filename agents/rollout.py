@@ -95,7 +95,7 @@ def replay_rollout(network: Any, episode: Episode, state: State, actions: Sequen
     """Stored episodes, with rewards of the present weights, and the policy's present log-probabilities and values.
 
     Args:
-        episode, state: as `envs.transition.start` gives them.
+        episode, state: as `rlenhance.envs.transition.start` gives them.
         actions: those that were taken, one mapping per step.
         images: of the episodes, T + 1, where they are stored: no transition is computed.
         decide: run the policy; otherwise `log_probs` and `values` stay empty.

@@ -20,7 +20,7 @@ def train(env_id: str, *, total_steps: int = 11_520, worlds: int = 4, seed: int 
     """Train one policy for all cells.
 
     Args:
-        env_id, arguments: see `envs.parallel.parallel_env`.
+        env_id, arguments: see `rlenhance.envs.parallel.parallel_env`.
         total_steps: of the pictures; each is a step of every cell.
         worlds: pictures at once.
         seed: of pictures, weights and actions.

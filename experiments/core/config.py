@@ -128,7 +128,7 @@ class NoSettings:
 @dataclass(frozen=True)
 class LearnerSettings:
     """Settings of each learner, in a field of its name; learners of plugins add theirs, see
-    `experiments.core.plugins.with_plugins`."""
+    `rlenhance.experiments.core.plugins.with_plugins`."""
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _strategy() -> Any:
 
     class Unwrapped(DDPStrategy):
         """Processes and their connection as Lightning makes them; the learners average the gradients, see
-        `agents.distributed.average_gradients`."""
+        `rlenhance.agents.distributed.average_gradients`."""
 
         def setup_module(self, module: Any) -> Any:
             return module

@@ -65,7 +65,7 @@ class Run:
         """Choose where the numbers go beside metrics.csv, before the first of them; TensorBoard alone otherwise.
 
         Args:
-            names: of `experiments.core.loggers.LOGGERS`.
+            names: of `rlenhance.experiments.core.loggers.LOGGERS`.
             settings: of the run, for the stores that show them beside the numbers.
             listeners: more of them, made by the caller.
         """

@@ -15,7 +15,7 @@ def draw_sweep(study: Any, path: Path) -> Path:
     best so far; and the settings and objectives of every finished trial in parallel coordinates.
 
     Args:
-        study: of Optuna, with the objectives that `experiments.core.sweep.open_study` keeps.
+        study: of Optuna, with the objectives that `rlenhance.experiments.core.sweep.open_study` keeps.
         path: of the PNG file.
     """
     import matplotlib

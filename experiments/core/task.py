@@ -62,7 +62,7 @@ class Task(ABC, Generic[C, D]):
 
     Attributes:
         name: in config.json and in messages.
-        former_names: of tasks whose runs go on as runs of this one, see `experiments.core.migrate`.
+        former_names: of tasks whose runs go on as runs of this one, see `rlenhance.experiments.core.migrate`.
         command: the module that trains it, as it is typed.
         env_id: the environment in the registry of Gymnasium that its agents act in; None where nothing acts.
         Config: the class of its configuration.
@@ -217,7 +217,7 @@ class Task(ABC, Generic[C, D]):
               f"result in {session.run.path}")
         return {session.config.train.learner: fitted.best}
 
-    # comparisons, see `experiments.core.compare.TaskComparison`
+    # comparisons, see `rlenhance.experiments.core.compare.TaskComparison`
 
     def baselines(self, config: C, data: D) -> Mapping[str, Baseline]:
         """Methods that need no training, by a short key; their parameters are chosen on training pictures."""

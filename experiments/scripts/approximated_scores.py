@@ -39,10 +39,10 @@ _AGAINST = f"best fixed chain ({CHAINS[ORDER[0]]})"  # the row that others are c
 
 @dataclass(frozen=True)
 class ApproximatedScoresConfig:
-    """Score networks of `experiments.read_approximate` on rendered scenes."""
+    """Score networks of `rlenhance.experiments.read_approximate` on rendered scenes."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Runs of `experiments.read_approximate`."""
+    """Runs of `rlenhance.experiments.read_approximate`."""
     engine: Annotated[str, one_of(ENGINES)] = "tesseract"
     """Who reads."""
     split: str = "test"

@@ -64,9 +64,9 @@ class Arguments:
     read: float = 5e-4
     """Its standard deviation without light."""
     rellie: Path | None = None
-    """A run that `experiments.scripts.import_weights rellie` made: rows of its own pipeline."""
+    """A run that `rlenhance.experiments.scripts.import_weights rellie` made: rows of its own pipeline."""
     ffdnet: Path | None = None
-    """A run that `experiments.scripts.import_weights ffdnet` made: the denoiser of that pipeline."""
+    """A run that `rlenhance.experiments.scripts.import_weights ffdnet` made: the denoiser of that pipeline."""
     plain: Path | None = None
     """A folder of photographs without reference: a table of their own."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None

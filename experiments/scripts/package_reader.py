@@ -25,7 +25,7 @@ class Arguments:
     """Write a run's best policy as the arrays that come with the package."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """A run of `experiments.read_train` with a range of prices."""
+    """A run of `rlenhance.experiments.read_train` with a range of prices."""
     out: Path = POLICY
     """The file."""
 

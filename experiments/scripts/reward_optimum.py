@@ -61,7 +61,7 @@ class Arguments:
 
 def objective(reward: Reward, terms: Mapping[str, Tensor], level: str, levels: Sequence[str]) -> Tensor:
     """The return of one scope of agents: (N,). Local agents beside a global one get the terms that are maps, as in
-    training (`agents.rollout.scope_rewards`)."""
+    training (`rlenhance.agents.rollout.scope_rewards`)."""
     kept = {name: value for name, value in terms.items()
             if TERMS[name].kind == "action" or value.shape[-2:] != (1, 1) or level == "global" or len(levels) == 1}
     return reward.total(kept) if kept else next(iter(terms.values())).new_zeros(1)

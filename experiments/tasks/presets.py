@@ -15,7 +15,7 @@ NATURAL_REWARD = ("exposure=10", "contrast=0", "local_exposure=0", "clipping=2")
 _SUPERVISED: Mapping[str, Any] = {"train.learner": "supervised", "data.train_on_references": False,
                                   "learners.supervised.optimizer.learning_rate": 1e-3}
 
-#: Settings of `experiments.lol_train`. The defaults of its classes are natural.
+#: Settings of `rlenhance.experiments.lol_train`. The defaults of its classes are natural.
 LOWLIGHT_PRESETS: Mapping[str, Preset] = {
     "natural": Preset("tone actions and controls, the recipe of the shipped model", {}),
     "balanced": Preset("curves per band of luminance, from references that keep highlights (scripts.fuse_scenes)", {
@@ -53,7 +53,7 @@ LOWLIGHT_PRESETS: Mapping[str, Preset] = {
         }),
 }
 
-#: Settings of `experiments.denoise_train`.
+#: Settings of `rlenhance.experiments.denoise_train`.
 DENOISE_PRESETS: Mapping[str, Preset] = {
     "filters": Preset("a small U-Net that looks once, an estimate of the clean pixel, and filters towards it", {}),
     "pixelrl": Preset("PixelRL's form: dilated network and convolutional GRU, no estimate, discount 0.95, reward map", {

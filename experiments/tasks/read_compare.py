@@ -52,9 +52,9 @@ class ReadCompareConfig:
     """Score policies that read against every control, on rendered scenes that no one has seen."""
 
     runs: tuple[Path, ...] = ()
-    """Runs of `experiments.read_train`, one for each seed."""
+    """Runs of `rlenhance.experiments.read_train`, one for each seed."""
     approximated: tuple[Path, ...] = ()
-    """Runs of `experiments.read_approximate`, each a row."""
+    """Runs of `rlenhance.experiments.read_approximate`, each a row."""
     tools: tuple[str, ...] = ()
     """Further ways to read, beside the package's, as those runs had them."""
     cache: Path = Path("runs/readings")
@@ -165,7 +165,7 @@ class ReadComparison:
                 "oracle: the best chain of each": outcome(test, oracle)}
 
     def approximated(self, path: Path) -> Outcome:
-        """The test scenes prepared by a network of `experiments.read_approximate`, each read once."""
+        """The test scenes prepared by a network of `rlenhance.experiments.read_approximate`, each read once."""
         network, engine = load_preprocessor(path), engine_of(self.config.engine)
         accuracy = []
         for row in range(self.test.count):

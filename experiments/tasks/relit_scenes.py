@@ -58,7 +58,7 @@ def relit_scenes(policy: Policy, good: Sequence[Tensor]) -> dict[str, dict[str, 
     """Well-exposed pictures relit, so that the truth is known; the same at every call.
 
     Args:
-        good: see `experiments.tasks.controllability.well_exposed`.
+        good: see `rlenhance.experiments.tasks.controllability.well_exposed`.
 
     Returns:
         Kind of light (`RELIGHT_KINDS`) -> method -> scores, see `mean_scores`. "best uniform curve" is the number of

@@ -79,10 +79,10 @@ class RulePlanner:
 
 
 class TrainedPlanner:
-    """A policy of `experiments.read_train` as plain arrays.
+    """A policy of `rlenhance.experiments.read_train` as plain arrays.
 
     Args:
-        path: the arrays, see `experiments.scripts.package_reader`.
+        path: the arrays, see `rlenhance.experiments.scripts.package_reader`.
         price: of a read, in character accuracy; None: the policy's default.
 
     Raises:

@@ -59,7 +59,7 @@ class TextGate:
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, score))))
 
 
-#: The gates by engine, fitted by `experiments.scripts.fit_text_gate` (docs/results/read.md).
+#: The gates by engine, fitted by `rlenhance.experiments.scripts.fit_text_gate` (docs/results/read.md).
 GATES: dict[str, TextGate] = {
     "rapidocr": TextGate((2.663, 3.144, 1.049, 5.322, -2.774, 2.077, -0.139, -2.542, -0.779, -3.837), -3.549, 0.522),
     "tesseract": TextGate((3.609, 0.288, 3.796, 7.145, 1.671, -2.431, -4.217, -3.811, 2.005, -3.058), -8.813, 0.205),

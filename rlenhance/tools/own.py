@@ -36,7 +36,7 @@ def own_tools(path: Path | None = None) -> tuple[Tool, ...]:
     """The tools of a checkpoint in its order: two strengths each against blur, noise and JPEG in the shipped one.
 
     Args:
-        path: a run of `experiments.tools_train`, or its checkpoint; None: the shipped one.
+        path: a run of `rlenhance.experiments.tools_train`, or its checkpoint; None: the shipped one.
 
     Raises:
         UsageError: there is no such checkpoint, or it holds something else.

@@ -1,4 +1,4 @@
-"""What every registered backbone must do: `experiments.laws.backbones`."""
+"""What every registered backbone must do: `rlenhance.experiments.laws.backbones`."""
 
 import pytest
 import torch

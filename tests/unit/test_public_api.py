@@ -19,7 +19,7 @@ def test_each_name_can_be_imported(name):
 def test_the_checker_sees_the_same_names():
     """What is loaded on first use is imported for type checkers too, and listed; nothing of it is loaded at once."""
     tree = ast.parse(Path(rlenhance.__file__).read_text(encoding="utf-8"))
-    block = next(node for node in tree.body if isinstance(node, ast.If))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
     named = {alias.asname or alias.name for node in block.body if isinstance(node, ast.ImportFrom)
              for alias in node.names}
     named |= {target.id for node in block.body if isinstance(node, ast.Assign) for target in node.targets}

@@ -162,7 +162,8 @@ IDS = sorted(name for name in gymnasium.registry if name.startswith("rlenhance/"
 
 def arguments_of(name):
     """Those that the environment can be made with."""
-    return signature(getattr(envs, gymnasium.spec(name).entry_point[5:].replace("ImageEnv", "Env"))).parameters
+    return signature(getattr(envs, gymnasium.spec(name).entry_point.partition(":")[2].replace("ImageEnv",
+    "Env"))).parameters
 
 
 #: Every id as it is registered, and with local agents alone in each way that its arguments and the action sets allow.

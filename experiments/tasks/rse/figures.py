@@ -29,7 +29,7 @@ def draw_steps(path: Path, batches: Sequence[Batch], names: Sequence[str], stage
 
     Args:
         batches: of one picture each.
-        stages: `experiments.tasks.rse.stages.Stages` that have run.
+        stages: `rlenhance.experiments.tasks.rse.stages.Stages` that have run.
     """
     cells: list[Cell] = []
     columns = 0
