@@ -8,9 +8,11 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from rlenhance.core.errors import UsageError, printable
+from rlenhance.core.numbers import parse_number
 from rlenhance.pipelines.options import PREFERENCES
 
 #: What may be typed for an option -> the option as messages name it.
@@ -19,10 +21,12 @@ _OTHER_NAMES = {"--output": "-o", "--recursive": "-r",
 
 
 class CommandParser(argparse.ArgumentParser):
-    """`argparse` without abbreviations, whose refusals are one line."""
+    """`argparse` without abbreviations, whose refusals are one line, and whose numbers are bounded."""
 
     def __init__(self, *words: object, **options: object):
         super().__init__(*words, allow_abbrev=False, **options)  # type: ignore[arg-type,misc]
+        self.register("type", int, partial(_read_number, whole=True))
+        self.register("type", float, _read_number)
 
     def error(self, message: str) -> NoReturn:
         """End with the message, and where to look; status 2."""
@@ -34,6 +38,14 @@ class CommandParser(argparse.ArgumentParser):
         known = [flag for action in self._actions if action.help != argparse.SUPPRESS
                  for flag in action.option_strings if flag.startswith("--")]
         self.error(f"{self.prog} has no option {word}{_suggestion(word, known)}")
+
+
+def _read_number(word: str, whole: bool = False) -> float:
+    """What `type=int` and `type=float` stand for."""
+    try:
+        return parse_number(word, whole)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:

@@ -218,9 +218,11 @@ def limit_of(arguments: argparse.Namespace) -> float:
 
 def decode_seconds_of(arguments: argparse.Namespace) -> float | None:
     """How long decoding of a photograph may take; None: without a limit."""
+    from rlenhance.io.limits import MOST_SECONDS
+
     seconds: float | None = arguments.decode_timeout
-    if seconds is not None and not 0 < seconds < float("inf"):
-        raise UsageError(f"--decode-timeout must be above 0 and finite; got {seconds:g}")
+    if seconds is not None and not 0 < seconds <= MOST_SECONDS:
+        raise UsageError(f"--decode-timeout must be above 0 and at most {MOST_SECONDS:g} seconds; got {seconds:g}")
     return seconds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -117,6 +118,6 @@ def _reference(word: str) -> Path | str:
 def _smooth(word: str) -> int | str:
     if word == AUTO:
         return AUTO
-    if not word.isdecimal() or not 1 <= int(word) <= 10_000:
-        raise argparse.ArgumentTypeError(f"a number of photographs, 1 to 10000, as in 8, or auto; got {word!r}")
+    if not re.fullmatch("[0-9]{1,5}", word) or not 1 <= int(word) <= 10_000:
+        raise argparse.ArgumentTypeError(f"a number of photographs, 1 to 10000, as in 8, or auto; got {word!r:.40}")
     return int(word)

@@ -34,7 +34,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.limits import DAMAGE, PhotoWarning
+from rlenhance.io.limits import DAMAGE, MOST_MEMORY, MOST_SECONDS, PhotoWarning
 
 try:
     import fcntl
@@ -46,6 +46,7 @@ else:
 #: Whether this system has child processes with limits.
 
 R = TypeVar("R")
+
 
 _MOST_WORKERS = max(2, os.cpu_count() or 1)
 _WAITS = 4  # seconds of the clock per second of the limit: other processes may have the cores
@@ -82,8 +83,9 @@ def run_isolated(function: Callable[..., R], *arguments: Any, name: Path | str, 
     """
     if not AVAILABLE:
         raise UsageError("a limit of seconds needs a POSIX system (Linux, macOS); leave seconds out here")
-    if not (0 < seconds < float("inf") and 0 < memory < float("inf")):
-        raise UsageError(f"seconds and memory must be above 0 and finite; got {seconds:g} and {memory:g}")
+    if not (0 < seconds <= MOST_SECONDS and 0 < memory <= MOST_MEMORY):
+        raise UsageError(f"seconds must be above 0 and at most {MOST_SECONDS:g}, memory above 0 and at most "
+                         f"{MOST_MEMORY:g} MiB; got {seconds:g} and {memory:g}")
     job = f"{function.__module__}:{function.__qualname__}", arguments, options, seconds, memory
     return cast(R, _POOL.run(job, str(name), seconds, memory))
 
@@ -375,9 +377,13 @@ def _carry_out(function: Callable[..., Any], arguments: tuple[Any, ...], options
 
 
 def _limit(kind: int, value: int) -> None:
-    """Set a limit of this process; the hard one stays, so that the next call may have more."""
+    """Set a limit of this process; the hard one stays, so that the next call may have more.
+
+    A hard limit from outside (`ulimit -v`) is kept where it is the smaller one. No limit is the number -1.
+    """
     hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+    bounds = [each for each in (value, hard) if each != resource.RLIM_INFINITY]
+    resource.setrlimit(kind, (min(bounds, default=resource.RLIM_INFINITY), hard))
 
 
 def _address_space() -> int:

@@ -12,6 +12,9 @@ from rlenhance.core.installation import install_line
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
 
+#: The largest limits that a child process may be given: a day of processor time, and 16 TiB in MiB.
+MOST_SECONDS, MOST_MEMORY = 86_400.0, 2.0**24
+
 #: Bytes of memory per pixel that decoding takes at most, with what is returned (WebP, camera RAW; a JPEG takes 3).
 PIXEL_BYTES = 20
 

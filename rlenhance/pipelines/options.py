@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.numbers import parse_number
 from rlenhance.pipelines.color_table import ColorTable, table_from_json
 
 #: A preference that the model chooses itself, in files and on the command line; None in a mapping.
@@ -334,7 +335,9 @@ def parse_value(about: Setting, word: str) -> float | str:
     if word in about.words or isinstance(about.default, str):
         return word
     try:
-        return int(word) if about.whole else float(word)
+        return parse_number(word, about.whole)
+    except UsageError:
+        raise
     except ValueError as error:
         number = "5000" if about.off else "0.45"
         wanted = "a whole number, as in 2" if about.whole else ", or ".join([f"a number, as in {number}", *about.words])

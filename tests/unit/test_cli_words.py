@@ -1,11 +1,14 @@
 """What a command line may say, and what is said to a slip of the finger."""
 
+import argparse
+
 import numpy as np
 import pytest
 
 from rlenhance.cli import main as cli
 from rlenhance.cli.main import COMMANDS, parser
 from rlenhance.cli.parser import with_command
+from rlenhance.core.errors import UsageError
 from rlenhance.io import write
 
 
@@ -82,3 +85,41 @@ def test_the_result_line_says_what_was_done(night, capsys):
     night_line, lamp_line = capsys.readouterr().out.splitlines()[:2]
     assert "night.png: brightness 0." in night_line and " -> 0." in night_line
     assert lamp_line.endswith(("highlights held", "newly burnt"))
+
+
+def _numeric_options():
+    """(command, option) of every option that takes a number: one that refuses a word and takes some number."""
+    commands = next(action for action in parser()._actions if hasattr(action, "choices") and action.choices)
+    for name, command in commands.choices.items():
+        for action in command._actions:
+            read = command._registry_get("type", action.type, action.type)
+            if action.type is not None and action.option_strings and not isinstance(action.nargs, int):
+                try:
+                    read("no number")
+                except (ValueError, TypeError, argparse.ArgumentTypeError):
+                    yield name, action.option_strings[-1]
+
+
+@pytest.mark.parametrize("word", ["9" * 400, "-" + "9" * 400, "9" * 5000, "1e300", "-1e300", "1e10", "nan", "inf"])
+def test_numbers_beyond_all_use_are_refused(word, capsys):
+    """By every option of every command that takes a number, in one line and before any work."""
+    options = list(_numeric_options())
+    assert len(options) > 60
+    for command, option in options:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, f"{option}={word}", *["x.png"] * (command not in ("models", "presets", "doctor"))])
+        shown = capsys.readouterr()
+        assert stop.value.code == 2 and shown.err.count("\n") == 1 and len(shown.err) < 400, (command, option)
+
+
+def test_fields_of_requests_refuse_numbers_beyond_all_use():
+    """Those of the page's API, which no parser reads."""
+    from rlenhance.pipelines.options import ImageSettings, flags_of, parse_value
+
+    abouts = [about for settings in ImageSettings.__subclasses__() for about in flags_of(settings)
+              if not isinstance(about.default, str)]
+    assert len(abouts) > 15
+    for about in abouts:
+        for word in ("9" * 400, "1e300", "-1e300", "nan", "inf"):
+            with pytest.raises(UsageError):
+                parse_value(about, word)

@@ -19,7 +19,7 @@ import pytest
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.io import decode, encode
+from rlenhance.io import decode, encode, write
 from rlenhance.io.containers import sniff
 from rlenhance.io.isolate import run_isolated
 from tests.support import corpus
@@ -85,7 +85,7 @@ def test_a_folder_goes_on_after_a_file_that_takes_too_long(tmp_path, capsys):
     assert main(["denoise", str(tmp_path), "-o", str(tmp_path / "out"), "--decode-timeout", "0.1"]) == 2
     assert "a.png: takes more than 0.1 seconds to read; raise the limit (--decode-timeout)" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.jpg"]
-    assert main(["denoise", str(tmp_path), "--decode-timeout", "nan"]) == 2
+    assert main(["denoise", str(tmp_path), "--decode-timeout", "86401"]) == 2
 
 
 def test_the_child_imports_no_torch():
@@ -188,3 +188,15 @@ def test_without_posix_everything_imports_and_a_limit_is_refused(tmp_path):
             "except rlenhance.core.errors.UsageError as error:\n    assert 'leave seconds out' in str(error)\n"
             "else:\n    raise SystemExit('no limit, and no word')\n")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("kind, most", [("RLIMIT_AS", 16 << 30), ("RLIMIT_CPU", 600), ("RLIMIT_NOFILE", 256),
+                                        ("RLIMIT_FSIZE", 1 << 30), ("RLIMIT_NPROC", 4096)])
+def test_limits_from_outside_leave_photographs_alone(kind, most, tmp_path):
+    """A hard limit that somebody has set (`ulimit -v`) and that is large enough costs no photograph."""
+    write(np.full((40, 60, 3), 30, np.uint8), tmp_path / "night.png")
+    code = (f"import resource, sys; resource.setrlimit(resource.{kind}, ({most}, {most})); "
+            f"from rlenhance.cli.main import main; sys.exit(main(sys.argv[1:]))")
+    done = subprocess.run([sys.executable, "-c", code, "denoise", "night.png", "night.png", "-o", "out/",
+                           "--decode-timeout", "20"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and (tmp_path / "out/night.png").is_file()
