@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -26,6 +27,7 @@ COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "read", "wat
 _LARGE_MATRICES = ("complete", "restore", "read")
 #: Commands that use no model.
 _WITHOUT_MODEL = ("models", "presets", "doctor")
+_GRACE = 1.0  # seconds in which further signals to stop are the same wish
 
 
 def parser(only: str | None = None) -> CommandParser:
@@ -55,14 +57,19 @@ def main(words: Sequence[str] | None = None) -> int:
     It is 2 too where standard output is full or closed: the work is done, and its lines are lost. `doctor` has 1 for
     what does not work; 141 is a reader that went away, as `head` does.
     """
-    with guarded_streams() as output:
-        try:
-            status = _run(sys.argv[1:] if words is None else words)
-        except SystemExit as stop:  # of argparse: help, or words that it does not know
-            if output.lost():
-                raise SystemExit(stop.code or 2) from None
-            raise
-        return status or 2 * output.lost()
+    try:
+        with _stoppable(words is None), guarded_streams() as output:
+            try:
+                status = _run(sys.argv[1:] if words is None else words)
+            except SystemExit as stop:  # of argparse: help, or words that it does not know
+                if output.lost():
+                    raise SystemExit(stop.code or 2) from None
+                raise
+            return status or 2 * output.lost()
+    except _Terminated:
+        return 143
+    except KeyboardInterrupt:
+        return 130
 
 
 def _run(words: Sequence[str]) -> int:
@@ -72,17 +79,16 @@ def _run(words: Sequence[str]) -> int:
         arguments, unknown = parser(words[0] if words else None).parse_known_args(words)
         if unknown:
             arguments.parser.refuse(unknown)
-        with _stopped_by(signal.SIGTERM):
-            if getattr(arguments, "plugin", ()):
-                from rlenhance.core.plugins import load_plugin
+        if getattr(arguments, "plugin", ()):
+            from rlenhance.core.plugins import load_plugin
 
-                for source in arguments.plugin:
-                    load_plugin(source)
-            if arguments.command not in _LARGE_MATRICES:  # a policy's are small: threads cost as much as they compute
-                os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
-            status: int = _module(arguments.command).run(arguments)
-            sys.stdout.flush()
-            return status
+            for source in arguments.plugin:
+                load_plugin(source)
+        if arguments.command not in _LARGE_MATRICES:  # a policy's are small: threads cost as much as they compute
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
+        status: int = _module(arguments.command).run(arguments)
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         print(f"error: {as_typed(name_flags(str(error)), words)}", file=sys.stderr)
     except ModuleNotFoundError as error:
@@ -93,10 +99,6 @@ def _run(words: Sequence[str]) -> int:
         return 141
     except OSError as error:
         print(f"error: {printable(describe_failure(error, error.filename or 'the system'))}", file=sys.stderr)
-    except _Terminated:
-        return 143
-    except KeyboardInterrupt:
-        return 130
     return 2
 
 
@@ -105,18 +107,35 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _stopped_by(number: int) -> Iterator[None]:
-    def stop(*_: Any) -> None:
-        raise _Terminated
+def _stoppable(program: bool) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the command once: what is being written is finished or removed.
 
+    Further ones within `_GRACE` seconds are the same wish and are ignored, since they would interrupt the cleaning up;
+    later ones end the process at once.
+
+    Args:
+        program: this is the whole program, and signals may come while Python ends.
+    """
     if threading.current_thread() is not threading.main_thread():  # no signals there
         yield
         return
-    before = signal.signal(number, stop)
+    first: list[float] = []
+
+    def stop(number: int, *_: Any) -> None:
+        if not first:
+            first.append(time.monotonic())
+            raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        if time.monotonic() - first[0] > _GRACE:
+            os._exit(128 + number)
+
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(number, before)
+        first.append(time.monotonic())
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if program else handler)  # nothing is left to be interrupted
 
 
 if __name__ == "__main__":
