@@ -335,7 +335,7 @@ def parse_value(about: Setting, word: str) -> float | str:
     if word in about.words or isinstance(about.default, str):
         return word
     try:
-        return parse_number(word, about.whole)
+        return parse_number(word, whole=True) if about.whole else float(word)  # the range is checked by `check`
     except UsageError:
         raise
     except ValueError as error:
