@@ -51,10 +51,10 @@ def add_follow_options(parser: argparse.ArgumentParser) -> None:
 
 def is_followed(arguments: argparse.Namespace) -> bool:
     """Whether a run is followed by a ledger, on Ray, or over addresses; its options are checked first."""
-    from rlenhance.cluster.places import is_remote
+    from rlenhance.cluster.places import is_remote, local_name
 
     if arguments.output is not None:
-        arguments.output = arguments.output.removeprefix("file://")
+        arguments.output = local_name(arguments.output)
     rate = arguments.max_failure_rate
     if rate is not None and not 0 <= rate <= 1:
         raise UsageError(f"--max-failure-rate is a share from 0 to 1, as in 0.01; got {rate:g}")

@@ -274,7 +274,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     if any(map(is_remote, (*arguments.photos, arguments.output or ""))):
         from rlenhance.cluster.plan import plan_places
 
-        return plan_places(arguments.photos, arguments.output, **options)
+        return plan_places(arguments.photos, arguments.output, inputs=inputs_of(arguments), **options)
     plan = make_plan(arguments.photos, arguments.output, clips=clips and not followed, inputs=inputs_of(arguments),
                      **options)
     if not arguments.dry_run:

@@ -14,6 +14,8 @@ from rlenhance.core.installation import install_line
 from rlenhance.io.containers import EXTENSIONS
 
 _ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+)://")
+_LOCAL: Final = ("file", "local")
+_ALIASES: Final = {"s3a:": "s3:", "gcs:": "gs:", "abfs:": "az:", "abfss:": "az:", "adl:": "az:"}
 _STAMPS: Final = ("ETag", "etag", "md5Hash", "content_md5", "mtime", "LastModified", "last_modified", "created")
 
 
@@ -32,9 +34,9 @@ class RemotePath(PurePosixPath):
 
 
 def is_remote(place: object) -> bool:
-    """Whether a place is an address, and no path; file:// is a path."""
+    """Whether a place is an address, and no path; file:// and local:// are paths."""
     match = _ADDRESS.match(str(place))
-    return match is not None and match[1] != "file"
+    return isinstance(place, RemotePath) or (match is not None and match[1] not in _LOCAL)
 
 
 def as_place(word: str | PurePath) -> Path:
@@ -44,14 +46,36 @@ def as_place(word: str | PurePath) -> Path:
         UsageError: an address without a name, or with empty parts, which no folder can mirror.
     """
     text = str(word)
-    if text.startswith("file://"):
-        return Path(text.removeprefix("file://"))
     if not is_remote(text):
-        return Path(word)
+        return Path(local_name(text))
     scheme, rest = text.split("://", 1)
     if not rest.strip("/") or {"", ".", ".."} & set(rest.rstrip("/").split("/")) - ({""} if rest[0] == "/" else set()):
         raise UsageError(f"{text}: an address has a scheme and names, as in s3://bucket/photos")
     return RemotePath(f"{scheme}:", *rest.strip("/").split("/"))  # type: ignore[return-value]
+
+
+def local_name(word: str) -> str:
+    """The path of a local place, as it was typed: file:///a/b and local:///a/b are /a/b.
+
+    Raises:
+        UsageError: a local address whose path does not begin at the root: it would be another machine's name.
+
+    Example:
+        >>> local_name("local:///photos/a.jpg"), local_name("photos/")
+        ('/photos/a.jpg', 'photos/')
+    """
+    scheme, sign, rest = word.partition("://")
+    if not sign or scheme not in _LOCAL:
+        return word
+    if not rest.startswith("/"):
+        raise UsageError(f"{word}: a local address has the whole path, as in {scheme}:///photos; or name the path")
+    return rest
+
+
+def same_object(place: PurePath) -> str:
+    """The address of an object, whatever alias of its scheme was typed, to compare with others."""
+    scheme, *rest = place.parts
+    return "/".join((_ALIASES.get(scheme, scheme), *rest))
 
 
 def store_of(place: PurePath) -> tuple[Any, str]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from rlenhance.cluster.places import as_place, is_remote, list_remote, refuse_store_errors, store_of
+from rlenhance.cluster.places import as_place, is_remote, list_remote, refuse_store_errors, same_object, store_of
 from rlenhance.core.errors import UsageError
 from rlenhance.io import EXTENSIONS, STDIO, BatchPlan, Job, OutputNaming
 from rlenhance.io.discovery import FoundPhoto, find_photos
+from rlenhance.io.output_plan import check_targets
 from rlenhance.io.shard import Shard
 
 
 def plan_places(words: Iterable[Path | str], out: str | None, *, naming: OutputNaming, recursive: bool = False,
-                overwrite: bool = False, skip_existing: bool = False, shard: Shard | None = None) -> BatchPlan:
+                overwrite: bool = False, skip_existing: bool = False, inputs: Iterable[Path] = (),
+                shard: Shard | None = None) -> BatchPlan:
     """Plan results as `rlenhance.io.make_plan` does, where a source or `out` is an address.
 
     Args:
         words: addresses of photographs and folders, and what `find_photos` takes.
         out: a folder or its address; with one photograph, also its file; None: beside each source.
-        naming, recursive, overwrite, skip_existing, shard: see `make_plan`.
+        naming, recursive, overwrite, skip_existing, inputs, shard: see `make_plan`.
 
     Raises:
         UsageError: a source that does not exist; results that exist, share a name, or would replace a source; a store
@@ -48,7 +49,11 @@ def plan_places(words: Iterable[Path | str], out: str | None, *, naming: OutputN
         jobs.append(Job(photo.path, target))
     own = jobs if shard is None else [job for job, photo in zip(jobs, photos, strict=True) if shard.holds(photo.key)]
     _check_apart(jobs)
-    there = _existing([job.target for job in own])
+    local = [job for job in jobs if not is_remote(job.target)]
+    read_here = [*inputs, *(job.source for job in jobs if not is_remote(job.source))]
+    kept_here = check_targets(local, [job for job in own if not is_remote(job.target)], overwrite or skip_existing,
+                              read_here)
+    there = {job.target for job in kept_here} | _existing([job.target for job in own if is_remote(job.target)])
     taken = next((job for job in own if job.target in there), None)
     if taken is not None and not (overwrite or skip_existing):
         raise UsageError(f"{taken.target}: exists; replace it (overwrite), keep it (skip_existing), or name another "
@@ -60,25 +65,25 @@ def plan_places(words: Iterable[Path | str], out: str | None, *, naming: OutputN
 
 
 def _check_apart(jobs: list[Job]) -> None:
-    """Refuse two results of one name, and a result in the place of a source."""
-    sources, taken = {job.source for job in jobs}, dict[Path, Path]()
+    """Refuse two results at one address, and a result in the place of a source."""
+    sources, taken = {same_object(job.source) for job in jobs if is_remote(job.source)}, dict[str, Path]()
     for job in jobs:
-        other = taken.setdefault(job.target, job.source)
+        if not is_remote(job.target):
+            continue
+        other = taken.setdefault(same_object(job.target), job.source)
         if other != job.source:
             raise UsageError(f"{other} and {job.source} would both be written to {job.target}; process them "
                              f"separately, or use the name (template) '{{stem}}_{{kind}}{{ext}}'")
-        if job.target in sources:
+        if same_object(job.target) in sources:
             raise UsageError(f"{job.target}: the result of {job.source} would replace a photograph; name another "
                              f"folder (out)")
 
 
 def _existing(targets: list[Path]) -> set[Path]:
-    """The targets that exist; each folder of a store is listed once."""
-    there = {target for target in targets if not is_remote(target) and os.path.lexists(target)}
-    folders: dict[Path, list[Path]] = {}
+    """The addresses at which something is; each folder of a store is listed once."""
+    there, folders = set[Path](), dict[Path, list[Path]]()
     for target in targets:
-        if is_remote(target):
-            folders.setdefault(target.parent, []).append(target)
+        folders.setdefault(target.parent, []).append(target)
     for folder, files in folders.items():
         with refuse_store_errors(folder):
             store, name = store_of(folder)

@@ -190,7 +190,7 @@ def make_plan(words: Iterable[Path | str], out: Path | str | None = None, *, nam
     if clips:
         _check_clips(jobs)
     own = jobs if shard is None else [job for job, photo in zip(jobs, photos, strict=True) if shard.holds(photo.key)]
-    there = _check_targets(jobs, own, overwrite or skip_existing, inputs)
+    there = check_targets(jobs, own, overwrite or skip_existing, inputs)
     if overwrite and there and recursive and place is not None:
         _check_nested(place, named, jobs, there, endings)
     kept = there if skip_existing else set()
@@ -251,8 +251,8 @@ def _target(photo: FoundPhoto, place: Path | None, naming: OutputNaming, number:
     return place / photo.relative_dir / naming.name(photo.path, number, beside=False) if folder else place
 
 
-def _check_targets(jobs: list[Job], own: list[Job], may_exist: bool, inputs: Iterable[Path]) -> set[Job]:
-    """Refuse conflicts among all jobs; returns those of `own` whose results exist.
+def check_targets(jobs: list[Job], own: list[Job], may_exist: bool, inputs: Iterable[Path]) -> set[Job]:
+    """Refuse conflicts among all jobs whose results are local; returns those of `own` whose results exist.
 
     Sources are compared by device and inode, so that links and names in another case are recognised.
     """
@@ -366,7 +366,8 @@ def check_writable(folder: Path, target: Path | None = None) -> None:
 
 
 def _by_identity(paths: Iterable[Path]) -> dict[tuple[int, int], Path]:
-    return {_identity(path): path for path in paths if path != STDIO and os.path.exists(path)}
+    return {_identity(path): path for path in paths
+            if path != STDIO and isinstance(path, Path) and os.path.exists(path)}  # an address is no Path
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -125,7 +125,7 @@ def test_fields_of_requests_refuse_numbers_beyond_all_use():
     abouts = [about for settings in ImageSettings.__subclasses__() for about in flags_of(settings)
               if not isinstance(about.default, str)]
     assert len(abouts) > 15
-    for about in abouts:
+    for about in [about for about in abouts if about.whole or about.high < 1e300]:  # others have the model's range
         for word in ("9" * 400, "1e300", "-1e300", "nan", "inf"):
             with pytest.raises(UsageError):
                 about.check(parse_value(about, word))

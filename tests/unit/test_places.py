@@ -26,7 +26,7 @@ def store(night):
     memory.rm("/", recursive=True)
 
 
-@pytest.mark.parametrize("word", ["s3://bucket/a/b.jpg", "memory://a.jpg", "local:///tmp/a.jpg"])
+@pytest.mark.parametrize("word", ["s3://bucket/a/b.jpg", "memory://a.jpg"])
 def test_an_address_is_a_path_with_its_own_text(word):
     """Parts, names and joins are those of a path; the text is what was typed."""
     place = as_place(word)
@@ -36,10 +36,10 @@ def test_an_address_is_a_path_with_its_own_text(word):
 
 
 def test_paths_stay_paths_and_bad_addresses_are_refused():
-    """file:// is a path; an address has no empty parts."""
-    assert not is_remote("a/b.jpg") and not is_remote("C:/x") and not is_remote("file:///a")
-    assert str(as_place("file:///a/b c.jpg")) == "/a/b c.jpg"
-    for word in ("s3://", "s3://a//b.jpg", "s3://a/../b.jpg"):
+    """file:// and local:// are paths; an address has no empty parts, and a local one the whole path."""
+    assert not is_remote("a/b.jpg") and not is_remote("C:/x") and not is_remote("file:///a") and not is_remote("local:///a")
+    assert str(as_place("file:///a/b c.jpg")) == str(as_place("local:///a/b c.jpg")) == "/a/b c.jpg"
+    for word in ("s3://", "s3://a//b.jpg", "s3://a/../b.jpg", "local://a/b.jpg", "file://host/b.jpg"):
         with pytest.raises(UsageError, match="address"):
             as_place(word)
 
@@ -47,8 +47,7 @@ def test_paths_stay_paths_and_bad_addresses_are_refused():
 def test_files_come_and_go_whole(tmp_path):
     """What is put has the bytes of the file, in stores with folders too; another content has another stamp."""
     (tmp_path / "one").write_bytes(b"one")
-    for word in (f"local://{tmp_path}/deep/er/two", "memory://deep/two"):
-        place = as_place(word)
+    for place in (RemotePath("local:", *tmp_path.parts[1:], "deep/er/two"), as_place("memory://deep/two")):
         assert stamp_of(place) == ""
         put(tmp_path / "one", place)
         before = stamp_of(place)
@@ -96,3 +95,25 @@ def test_plans_over_stores_refuse_what_others_refuse(store, night, capsys):
     assert (night.parent / "as-path.png").exists() and not (night.parent / "file:").exists()
     assert main(["enhance", "memory://album", "-r", "-o", "out", "--dry-run"]) == 0
     assert "memory://album/0/0, x.png -> out/0/0, x.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [
+    ["local://{p}", "-o", "{p}/"], ["{p}/0.png", "{p}/1.png", "-o", "local://{p}/"], ["{p}/0.png", "-o", "file://{p}/0.png"],
+    ["file://{p}/0.png", "-o", "local://{p}/../p/0.png"], ["local://{p}/../link/0.png", "-o", "{p}/0.png"],
+    ["local://{p}/0.png", "-o", "{p}/hard.png"], ["memory://shelf/x.png", "{p}/0.png", "-o", "{p}/"],
+    ["memory://shelf/0.png", "{p}/0.png", "-o", "local://{p}/../link/", "--name", "{{stem}}_{{number}}{{ext}}",
+     "--region", "{p}/0_1.png"]])
+@pytest.mark.parametrize("command", ["enhance", "denoise"])
+def test_no_address_leads_to_a_source(command, words, store, night, capsys):
+    """Whatever the spelling of a local place, beside addresses too: --overwrite replaces no file that is read."""
+    folder = night.parent / "p"
+    for level, name in ((0, "0"), (1, "1"), (2, "0_1")):
+        write(np.full((8, 10, 3), 40 * level, np.uint8), folder / f"{name}.png")
+    (night.parent / "link").symlink_to(folder)
+    (folder / "hard.png").hardlink_to(folder / "0.png")
+    store.pipe_file("/shelf/x.png", (folder / "0.png").read_bytes())
+    store.pipe_file("/shelf/0.png", (folder / "0.png").read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    assert main([command, *(word.format(p=folder) for word in words), "--overwrite", "-q"]) == 2
+    assert "replace" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
