@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.reports import name_flags
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
+from rlenhance.cli.written_files import refuse_stranger
 from rlenhance.core.errors import UsageError, describe_failure
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if STDIO in paths:
         raise UsageError("-: a photograph from standard input has no name for its label; name files")
     check_output(target, paths, arguments.overwrite)
+    refuse_stranger(target, "sheet", "-o", arguments.overwrite)
     cells, failures = [], 0
     for path, name in zip(paths, apart(paths), strict=True):
         try:

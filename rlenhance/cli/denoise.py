@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.explain_options import check_explain_options, run_explained
@@ -15,6 +14,7 @@ from rlenhance.cli.photo_command import (
     print_plan,
     read_settings,
 )
+from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.torch_parts import torch_part
 from rlenhance.pipelines.options import DenoiseSettings
 
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
                "denoiser-grey for grey photographs, denoiser-photo for colours with noise that a camera has smoothed "
                "or coded, else denoiser)")
     add_region(denoise)
-    denoise.add_argument("--explain", type=Path, metavar="FILE.png",
+    add_written_file(denoise, "--explain", kind="sheet", metavar="FILE.png",
                          help="of one photograph and a policy over filters: a picture of which filter won where")
 
 

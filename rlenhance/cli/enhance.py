@@ -24,6 +24,7 @@ from rlenhance.cli.photo_command import (
 )
 from rlenhance.cli.reports import FrameBar
 from rlenhance.cli.series_options import add_series_options, check_series_options, match_plan
+from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.threads import thread_count
 from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
@@ -51,7 +52,7 @@ def add(commands: Any) -> None:
     add_series_options(enhance)
     add_explain_options(enhance)
     add_edit_option(enhance)
-    enhance.add_argument("--save-recipe", type=Path, metavar="FILE.json",
+    add_written_file(enhance, "--save-recipe", kind="recipe", metavar="FILE.json",
                          help="write what was done: model, checksum of its weights, and all settings")
 
 
@@ -85,11 +86,6 @@ def run(arguments: argparse.Namespace) -> int:
     # names are checked before a model is loaded: a typo costs nothing
     plan = _plan(arguments)
     jobs = (*plan.jobs, *plan.skipped)
-    if arguments.save_recipe:
-        from rlenhance.pipelines.recipes import check_place
-
-        check_place(arguments.save_recipe, arguments.overwrite, taken=[
-            *(job.target for job in plan.jobs), *filter(None, (arguments.explain, arguments.cube))])
     if arguments.strip or arguments.quality is not None:
         _check_no_clips(plan, "--strip and --quality are for photographs")
     check_explain_options(arguments, plan)

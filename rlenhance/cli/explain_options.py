@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.cli.photo_command import add_region, inputs_of, notes_stream, run_plan
+from rlenhance.cli.photo_command import add_region, notes_stream, run_plan
+from rlenhance.cli.written_files import add_written_file, refuse_written
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def add_explain_options(parser: argparse.ArgumentParser) -> None:
     """The options."""
     add_region(parser)
-    parser.add_argument("--explain", type=Path, metavar="FILE.png",
+    add_written_file(parser, "--explain", kind="sheet", metavar="FILE.png",
                         help="of one photograph: write a sheet with the actions of each step, the gain, the histogram "
                              "and the curve")
-    parser.add_argument("--cube", type=Path, metavar="FILE.cube",
+    add_written_file(parser, "--cube", kind="colour table", metavar="FILE.cube",
                         help="of one photograph: write its look as a 3D table that other editors read; without what "
                              "differs from place to place")
 
@@ -35,7 +35,6 @@ def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> Non
     """Refuse --explain and --cube for several photographs, or with a place that cannot be written."""
     from rlenhance.io import STDIO
     from rlenhance.io.containers import WRITABLE
-    from rlenhance.io.output_plan import check_output
 
     sources = [job.source for job in (*plan.jobs, *plan.skipped)]
     for option, endings in (("explain", WRITABLE), ("cube", (".cube",))):
@@ -46,10 +45,7 @@ def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> Non
             raise UsageError(f"--{option} is about one photograph with a name; got {len(sources)}: name one")
         if path.suffix.lower() not in endings:
             raise UsageError(f"--{option} {path}: must end in {', '.join(endings)}")
-        if os.path.realpath(path) in {os.path.realpath(place) for job in plan.jobs
-                                      for place in (job.source, job.target)}:
-            raise UsageError(f"--{option} {path}: is the place of a photograph; name another file")
-        check_output(path, [*sources, *inputs_of(arguments)], arguments.overwrite)
+    refuse_written(sources, arguments)
 
 
 def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespace,
@@ -60,12 +56,13 @@ def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespa
         process: see `run_batch`.
         draw: (H, W, 3) uint8 or uint16 -> what --explain writes, and what it is, with {} for its place.
     """
-    from rlenhance.io import read, write
+    from rlenhance.io import read
+    from rlenhance.io.own_files import write_sheet
 
     drawn = draw(read((*plan.jobs, *plan.skipped)[0].source).visible_pixels) if arguments.explain else None
     summary = run_plan(plan, process, arguments)
     if drawn and not summary.failed:
-        place = printable(write(drawn[0], arguments.explain))
+        place = printable(write_sheet(drawn[0], arguments.explain))
         print(drawn[1].replace("{}", place, 1), file=notes_stream(plan, arguments))
     return summary.status
 
@@ -80,8 +77,9 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
     Raises:
         UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
     """
-    from rlenhance.io import read, write
+    from rlenhance.io import read
     from rlenhance.io.masks import read_region
+    from rlenhance.io.own_files import write_sheet
     from rlenhance.ops.region import check_region, region_weights
     from rlenhance.pipelines.lut import make_cube, save_cube
 
@@ -113,5 +111,5 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
         from rlenhance.pipelines.explain import explain
 
         sheet = make_sheet(explain(enhancer, pixels, actions), columns=5)
-        ready.append(lambda: f"explanation -> {write(sheet, arguments.explain)}")
+        ready.append(lambda: f"explanation -> {write_sheet(sheet, arguments.explain)}")
     return ready

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.torch_parts import torch_part
 
@@ -20,7 +21,7 @@ def add(commands: Any) -> None:
                     "with torch before they are written, and need the extra onnx. Or write the folder that model hubs "
                     "take: a card, the weights, and the graph where the extra is there and the model has one.")
     target = export.add_mutually_exclusive_group()
-    target.add_argument("--onnx", type=Path, metavar="FILE.onnx", help="write an ONNX graph there")
+    add_written_file(target, "--onnx", kind="graph", metavar="FILE.onnx", help="write an ONNX graph there")
     target.add_argument("--hub", type=Path, metavar="DIR", help="write README.md, config.json, model.safetensors, "
                         "metrics.json and graphs into this folder; --model takes it")
     export.add_argument("--card", type=Path, metavar="FILE.md", help="--hub: a text for the card, beginning with a "

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.reports import Reporter, Summary
+from rlenhance.cli.written_files import add_written_file, refuse_stranger
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.installation import install_line
 
@@ -35,13 +36,13 @@ def add_follow_options(parser: argparse.ArgumentParser) -> None:
     many = parser.add_argument_group("very many photographs")
     many.add_argument("--shard", metavar="I/N", help="of N runs of this command, the one numbered I, from 0: it takes "
                       "the photographs whose hashed paths fall to it (job arrays, several machines)")
-    many.add_argument("--ledger", type=Path, metavar="FILE.jsonl",
+    add_written_file(many, "--ledger", kind="ledger", metavar="FILE.jsonl",
                       help="write a line for each photograph that is done, with hashes; the same command goes on where "
                            "it stopped, and does again what changed")
     many.add_argument("--max-failure-rate", type=float, metavar="SHARE",
                       help="stop when more than this share fails, from the 100th photograph on; below it the exit "
                            "status is 0 (default: go on, and exit with 2 where one failed)")
-    many.add_argument("--failures", type=Path, metavar="FILE.parquet",
+    add_written_file(many, "--failures", kind="table of failures", metavar="FILE.parquet",
                       help="write the failures as a table (extra cluster; default with --on ray: beside the ledger)")
     many.add_argument("--on", choices=("ray",), help="work in the processes of a Ray cluster, or of this machine; "
                                                      "--workers is their number (extra cluster)")
@@ -119,6 +120,8 @@ def run_followed(plan: BatchPlan, work: Work, arguments: argparse.Namespace) -> 
 
     failed: list[Mapping[str, Any]] = []
     place, report = ledger_place(arguments), _failures(arguments)
+    if report is not None:  # where no option names it, it lies beside the ledger
+        refuse_stranger(report, "table of failures", "--failures", arguments.overwrite or arguments.failures is None)
     with nullcontext() if place is None else Ledger(
             place, made_by(arguments, work.process), anew=arguments.overwrite) as ledger:
         tasks = tasks_left(plan, {} if ledger is None else ledger.finished, skip_existing=arguments.skip_existing)

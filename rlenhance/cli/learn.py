@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import add_model
+from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def add(commands: Any) -> None:
     )
     learn.add_argument("before", type=Path, metavar="BEFORE_DIR", help="the folder of the photographs")
     learn.add_argument("after", type=Path, metavar="AFTER_DIR", help="the folder of the edits")
-    learn.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.json", help="where the look goes")
+    add_written_file(learn, "-o", "--output", kind="look", required=True, metavar="FILE.json",
+                     help="where the look goes")
     learn.add_argument("--overwrite", action="store_true", help="replace a look that exists")
     add_model(learn, "a model to enhance, shipped or of your own (default: the shipped default)")
     learn.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -46,14 +48,12 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Pair, search, learn, tell."""
     from rlenhance.looks.edit_pairs import find_edits
-    from rlenhance.pipelines.looks import load_look, save_look
+    from rlenhance.pipelines.looks import save_look
     from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
-    from rlenhance.pipelines.recipes import check_place
 
     def note(text: str) -> None:
         print(f"note: {printable(text)}", file=sys.stderr)
 
-    check_place(arguments.output, arguments.overwrite, load=load_look, kind="look")
     pairs, unmatched = find_edits(arguments.before, arguments.after)
     for line in unmatched:
         note(line)

@@ -16,6 +16,7 @@ from rlenhance.cli.parser import CommandParser, as_typed, with_command
 from rlenhance.cli.reports import name_flags
 from rlenhance.cli.series_options import settle_reference
 from rlenhance.cli.streams import check_words, guarded_streams
+from rlenhance.cli.written_files import check_written_files
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.installation import TRAINING, install_line
@@ -86,6 +87,7 @@ def _run(words: Sequence[str]) -> int:
                 load_plugin(source)
         if arguments.command not in _LARGE_MATRICES:  # a policy's are small: threads cost as much as they compute
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
+        check_written_files(arguments)
         status: int = _module(arguments.command).run(arguments)
         sys.stdout.flush()
         return status

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rlenhance.cli.follow_options import add_follow_options, is_followed, ledger_place, run_followed
 from rlenhance.cli.reports import Reporter, Summary, as_json
+from rlenhance.cli.written_files import refuse_written
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
@@ -274,9 +275,11 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
     if any(map(is_remote, (*arguments.photos, arguments.output or ""))):
         from rlenhance.cluster.plan import plan_places
 
-        return plan_places(arguments.photos, arguments.output, inputs=inputs_of(arguments), **options)
-    plan = make_plan(arguments.photos, arguments.output, clips=clips and not followed, inputs=inputs_of(arguments),
-                     **options)
+        plan = plan_places(arguments.photos, arguments.output, inputs=inputs_of(arguments), **options)
+    else:
+        plan = make_plan(arguments.photos, arguments.output, clips=clips and not followed,
+                         inputs=inputs_of(arguments), **options)
+    refuse_written((place for job in (*plan.jobs, *plan.skipped) for place in (job.source, job.target)), arguments)
     if not arguments.dry_run:
         check_streams(plan)
     return plan

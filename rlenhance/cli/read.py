@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.reports import as_json, name_flags
+from rlenhance.cli.written_files import add_written_file, refuse_stranger
 from rlenhance.core.errors import UsageError, describe_failure, printable
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ def add(commands: Any) -> None:
                       "what a further read must gain, as a share of the text (0 to 0.06; it was trained for 0.01)")
     read.add_argument("--json", action="store_true", help="a JSON object per photograph: text, confidence, words with "
                       "their boxes, the filters, and what the engine reads without them")
-    read.add_argument("--save-picture", type=Path, metavar="FILE.png|DIR",
+    add_written_file(read, "--save-picture", kind="sheet", folder=True, metavar="FILE.png|DIR",
                       help="write the picture that was read, of several into a folder")
+    read.add_argument("--overwrite", action="store_true", help="replace pictures of --save-picture that exist")
     read.add_argument("--explain", action="store_true", help="tell every attempt, and what the engine reads without "
                                                              "filters")
 
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             result = reader(_pixels(name))
             if place is not None:
-                _save(result, place, name, photo.relative_dir)
+                _save(result, place, name, photo.relative_dir, arguments.overwrite)
         except Exception as error:  # one photograph never stops the others
             failed += 1
             _fail(arguments, name, describe_failure(error, name))
@@ -81,16 +83,18 @@ def _pixels(path: Path) -> Any:
     return (decode(sys.stdin.buffer.read(), "-") if path == STDIO else read(path)).visible_pixels
 
 
-def _save(result: ReadResult, place: Path, name: Path, below: Path) -> None:
+def _save(result: ReadResult, place: Path, name: Path, below: Path, overwrite: bool) -> None:
     import numpy as np
 
-    from rlenhance.io import STDIO, write
+    from rlenhance.io import STDIO
+    from rlenhance.io.own_files import write_sheet
 
     alone = bool(place.suffix)
     stem = "standard-input" if name == STDIO else name.stem
     target = place if alone else place / below / f"{stem}_read.png"
     target.parent.mkdir(parents=True, exist_ok=True)
-    write(np.repeat(result.prepared[:, :, None], 3, axis=2), target)
+    refuse_stranger(target, "sheet", "--save-picture", overwrite)
+    write_sheet(np.repeat(result.prepared[:, :, None], 3, axis=2), target)
 
 
 def _fail(arguments: argparse.Namespace, name: Path, error: str) -> None:

@@ -15,6 +15,7 @@ from rlenhance.cli.photo_command import (
     print_plan,
     read_settings,
 )
+from rlenhance.cli.written_files import add_written_file
 from rlenhance.pipelines.options import RestoreSettings
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add(commands: Any) -> None:
     restore.add_argument("--tool-weights", type=Path, metavar="DIR",
                          help="weights of the tools, where they are not shipped (rl-restore) or your own (own)")
     add_region(restore)
-    restore.add_argument("--explain", type=Path, metavar="FILE.png",
+    add_written_file(restore, "--explain", kind="sheet", metavar="FILE.png",
                          help="of one photograph: write a sheet with the picture after each tool")
 
 

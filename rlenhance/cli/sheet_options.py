@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def add_sheet(parser: argparse.ArgumentParser, place: str) -> None:
     Args:
         place: where it goes by default, for the help.
     """
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"write the sheet there (default: {place})")
+    add_written_file(parser, "-o", "--output", kind="sheet", metavar="FILE",
+                     help=f"write the sheet there (default: {place})")
     parser.add_argument("--overwrite", action="store_true", help="replace a file that exists; a photograph never")
     parser.add_argument("--columns", type=int, metavar="N", help="pictures side by side (default: what comes near 3:2)")
     parser.add_argument("--size", type=int, default=480, metavar="PIXELS",
@@ -37,8 +39,8 @@ def check_sheet(arguments: argparse.Namespace) -> None:
 
 def save_sheet(cells: Sequence[Cell], target: Path, arguments: argparse.Namespace) -> None:
     """Lay the cells out and write the sheet."""
-    from rlenhance.io import write
     from rlenhance.io.contact_sheet import make_sheet
+    from rlenhance.io.own_files import write_sheet
 
-    write(make_sheet(cells, arguments.columns, arguments.size), target)
+    write_sheet(make_sheet(cells, arguments.columns, arguments.size), target)
     print(f"{len(cells)} picture{'s' if len(cells) > 1 else ''} -> {printable(target)}")

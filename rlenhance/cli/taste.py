@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.written_files import add_written_file, refuse_stranger, refuse_written
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def add(commands: Any) -> None:
                     "is saved beside the look (my-look.taste.json), so that nothing is lost; --resume goes on. "
                     "`rlenhance enhance --look` uses the result.")
     taste.add_argument("photos", nargs="+", metavar="PHOTO|DIR", help="photographs, folders of them, patterns")
-    taste.add_argument("-o", "--output", type=Path, required=True, metavar="LOOK.json", help="write the look there")
+    add_written_file(taste, "-o", "--output", kind="look", required=True, metavar="LOOK.json",
+                     help="write the look there")
     taste.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the policy (default: as for enhance)")
     taste.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     taste.add_argument("--options", type=int, default=4, metavar="N",
@@ -39,7 +41,7 @@ def add(commands: Any) -> None:
     existing = taste.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the saved state of this look")
     existing.add_argument("--overwrite", action="store_true", help="begin anew, and replace the look and its state")
-    taste.add_argument("--sheet", type=Path, metavar="FILE.png",
+    add_written_file(taste, "--sheet", kind="sheet", metavar="FILE.png",
                        help="write the versions of each question there (default: in a temporary folder)")
     taste.add_argument("--no-open", action="store_true", help="only write the sheets, open no window")
     taste.add_argument("--size", type=int, default=640, metavar="PIXELS",
@@ -80,7 +82,6 @@ def _checked(arguments: argparse.Namespace) -> tuple[list[Path], Path]:
     """The photographs, and the place of the state; what cannot work is refused before a model is loaded."""
     from rlenhance.io import STDIO
     from rlenhance.io.discovery import find_photos
-    from rlenhance.io.output_plan import check_output
 
     if not 2 <= arguments.options <= len(_LETTERS):
         raise UsageError(f"--options must lie between 2 and {len(_LETTERS)}; got {arguments.options}")
@@ -101,8 +102,8 @@ def _checked(arguments: argparse.Namespace) -> tuple[list[Path], Path]:
         raise UsageError(f"{state}: there is no state to go on with; leave out --resume to begin")
     if state.exists() and not (arguments.resume or arguments.overwrite):
         raise UsageError(f"{state}: a dialogue was begun; --resume goes on with it, --overwrite begins anew")
-    for place in filter(None, (arguments.output, state, arguments.sheet)):
-        check_output(place, paths, arguments.overwrite or arguments.resume or place == arguments.sheet)
+    refuse_stranger(state, "dialogue", "-o", arguments.overwrite or arguments.resume)
+    refuse_written(paths, arguments)
     if arguments.output.exists():
         from rlenhance.pipelines.looks import load_look
 
@@ -133,9 +134,9 @@ def _session(arguments: argparse.Namespace, paths: list[Path], state: Path) -> T
 def _ask(session: TasteSession, arguments: argparse.Namespace, answer_of: Callable[[TasteSession], Answer | str],
          sheet: Path, state: Path) -> None:
     """Questions until there are enough picks or the person stops; the state is written after each answer."""
-    from rlenhance.io import write
     from rlenhance.io.contact_sheet import Cell, make_sheet
     from rlenhance.io.files import write_bytes
+    from rlenhance.io.own_files import write_sheet
 
     shown = None
     while session.answered < arguments.picks and not (arguments.simulate and session.enough):
@@ -143,7 +144,7 @@ def _ask(session: TasteSession, arguments: argparse.Namespace, answer_of: Callab
         if question is not shown:
             cells = [Cell(picture, (letter,)) for letter, picture in
                      zip(_LETTERS.upper(), session.previews(arguments.size), strict=False)]
-            write(make_sheet(cells, columns=2 if len(cells) in (2, 4) else None, side=arguments.size), sheet)
+            write_sheet(make_sheet(cells, columns=2 if len(cells) in (2, 4) else None, side=arguments.size), sheet)
             print(f"question {question.number}, {printable(question.photo)}: {printable(sheet)}")
             if shown is None and not (arguments.no_open or arguments.simulate):
                 _open(sheet)

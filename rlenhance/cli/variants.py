@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import flag_reader
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
+from rlenhance.cli.written_files import refuse_stranger
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import AUTO, PREFERENCES
 
@@ -75,6 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(plan.jobs) != 1 or STDIO in (plan.jobs[0].source, plan.jobs[0].target):
         raise UsageError(f"{arguments.photo}: one photograph, in a file, is shown in its variants")
     (job,) = plan.jobs
+    refuse_stranger(job.target, "sheet", "-o", arguments.overwrite)
     photo = read(job.source)  # before the model: a bad file costs nothing
     from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.model_choice import check_device, resolve_model

@@ -12,7 +12,8 @@ from rlenhance.cluster.places import as_place, is_remote, stamp_of
 from rlenhance.cluster.work import Task
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import sha256
-from rlenhance.io import BatchPlan, Outcome
+from rlenhance.io import BatchPlan, Outcome, write_bytes
+from rlenhance.io.own_files import FAILURES_MARK
 
 #: Carries tasks out, in any order: gives a line of the ledger for each, see `rlenhance.cluster.work.Work.carry_out`.
 Executor = Callable[[Sequence[Task]], Iterator[Mapping[str, Any]]]
@@ -127,9 +128,7 @@ def write_failures(path: Path, entries: Iterable[Mapping[str, Any]]) -> Path:
     table = pyarrow.table({**columns, "seconds": [float(row["seconds"]) for row in rows]},
                           schema=pyarrow.schema([*names.items(), ("seconds", pyarrow.float64())]))
     data = io.BytesIO()
-    parquet.write_table(table, data)
-    from rlenhance.io import write_bytes
-
+    parquet.write_table(table.replace_schema_metadata({b"made by": FAILURES_MARK}), data)
     return write_bytes(data.getvalue(), path)
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,33 +109,6 @@ def load_recipe(path: Path) -> Recipe:
                       text("version", found["version"]),
                       {name: text(f"made_with {name}", value) for name, value in made_with.items()}, denoiser,
                       digits["denoiser_sha256"] if denoiser else "")
-
-
-def check_place(path: Path, overwrite: bool, taken: Iterable[Path] = (),
-                load: Callable[[Path], Any] = load_recipe, kind: str = "recipe") -> None:
-    """Refuse to write a recipe over a file, but with `overwrite` over another recipe.
-
-    Args:
-        taken: places of other results.
-        load: reads a file of the kind, or refuses it.
-        kind: its name, where it is no recipe.
-
-    Raises:
-        UsageError: names the file.
-    """
-    from rlenhance.io.output_plan import check_output
-
-    if os.path.realpath(path) in set(map(os.path.realpath, taken)):
-        raise UsageError(f"{path}: is the place of a photograph or another result; name another file for the "
-                         f"{kind}")
-    check_output(path, (), overwrite)
-    if not os.path.exists(path):
-        return
-    try:
-        load(path)
-    except UsageError as error:
-        raise UsageError(f"{path}: exists and is no {kind}, so it is not replaced; name another file for the "
-                         f"{kind}") from error
 
 
 def save_recipe(recipe: Recipe, path: Path) -> Path:

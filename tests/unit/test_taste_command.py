@@ -73,7 +73,7 @@ def test_a_simulated_person_answers(photos, tmp_path, capsys):
 @pytest.mark.parametrize(("more", "said"), [
     ([], "no terminal"), (["--simulate", "--options", "1"], "--options"), (["--simulate", "--picks", "0"], "--picks"),
     (["--simulate", "--resume"], "no state"), (["--simulate", "-o", "look.txt"], r"\.json"),
-    (["--simulate", "--size", "9"], "--size"), (["--simulate", "-o", "other.json"], "not a look")])
+    (["--simulate", "--size", "9"], "--size"), (["--simulate", "-o", "other.json"], "no look that rlenhance wrote")])
 def test_what_cannot_work_is_refused(photos, tmp_path, monkeypatch, capsys, more, said):
     """Before a model is loaded, with the way out."""
     monkeypatch.chdir(tmp_path)
