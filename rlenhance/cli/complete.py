@@ -14,6 +14,7 @@ from rlenhance.cli.photo_command import (
     plan_photos,
     print_plan,
     read_settings,
+    reader_of,
     run_plan,
 )
 from rlenhance.core.errors import UsageError
@@ -52,11 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.model_choice import check_device
 
+    open_photo = reader_of(arguments)
     completer = Completer(arguments.model, settings, device=check_device(arguments.device))
 
     def process(photo: Photo) -> PipelineResult:
         place = masks and (masks.get(Path(photo.name).stem) or masks.get(""))
-        return completer.process(photo, mask=read_mask(place, photo.pixels.shape[:2]) if place else None)
+        return completer.process(photo, mask=place and read_mask(place, photo.pixels.shape[:2], open_photo))
 
     return run_plan(plan, process, arguments).status
 

@@ -20,6 +20,7 @@ from rlenhance.cli.photo_command import (
     plan_photos,
     print_plan,
     read_settings,
+    reader_of,
     run_plan,
 )
 from rlenhance.cli.reports import FrameBar
@@ -106,11 +107,11 @@ def run(arguments: argparse.Namespace) -> int:
             _check_no_clips(plan, "the frames of a clip share their decisions as it is: --shared-decision is for "
                                   "photographs")
         if shared and plan.jobs:
-            median, actions = enhancer.decide_for_group([job.source for job in jobs])
+            median, actions = enhancer.decide_for_group([job.source for job in jobs], reader_of(arguments))
             print(f"decided on {printable(median)}")
-            enhancer = _settled(enhancer, median).with_decision(actions)
+            enhancer = _settled(enhancer, median, arguments).with_decision(actions)
         elif arguments.save_recipe or arguments.explain or arguments.cube:
-            enhancer = _settled(enhancer, jobs[0].source)
+            enhancer = _settled(enhancer, jobs[0].source, arguments)
         write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
         process = enhancer.process if arguments.match_series is None else match_plan(arguments, plan, enhancer)
 
@@ -147,11 +148,9 @@ def _plan(arguments: argparse.Namespace) -> BatchPlan:
     return plan_photos(arguments, EnhanceSettings.suffix, arguments.preset, clips=True)
 
 
-def _settled(enhancer: Enhancer, source: Path) -> Enhancer:
+def _settled(enhancer: Enhancer, source: Path, arguments: argparse.Namespace) -> Enhancer:
     """With the settings that a look chooses for a photograph."""
-    from rlenhance.io import read
-
-    return enhancer if enhancer.look is None else enhancer.for_picture(read(source).visible_pixels)
+    return enhancer if enhancer.look is None else enhancer.for_picture(reader_of(arguments)(source).visible_pixels)
 
 
 def check_recipe(arguments: argparse.Namespace) -> None:
@@ -199,7 +198,8 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
 
         enhancer = build_enhancer(
             model, given, look=look, denoiser=arguments.denoiser, reward=reward, preset=preset,
-            reference=arguments.match_style, device=check_device(arguments.device), on_note=note,
+            reference=arguments.match_style, open_photo=reader_of(arguments), device=check_device(arguments.device),
+            on_note=note,
             on_measured=lambda found: print(f"{printable(arguments.match_style)}: {format_preferences(found)}"))
     except UsageError as error:
         place = f"{arguments.look}: " if arguments.look and arguments.model is None else ""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.cli.photo_command import add_region, notes_stream, run_plan
+from rlenhance.cli.photo_command import add_region, notes_stream, reader_of, run_plan
 from rlenhance.cli.written_files import add_written_file, refuse_written
 from rlenhance.core.errors import UsageError, printable
 
@@ -56,10 +56,10 @@ def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespa
         process: see `run_batch`.
         draw: (H, W, 3) uint8 or uint16 -> what --explain writes, and what it is, with {} for its place.
     """
-    from rlenhance.io import read
     from rlenhance.io.own_files import write_sheet
 
-    drawn = draw(read((*plan.jobs, *plan.skipped)[0].source).visible_pixels) if arguments.explain else None
+    source = (*plan.jobs, *plan.skipped)[0].source
+    drawn = draw(reader_of(arguments)(source).visible_pixels) if arguments.explain else None
     summary = run_plan(plan, process, arguments)
     if drawn and not summary.failed:
         place = printable(write_sheet(drawn[0], arguments.explain))
@@ -77,19 +77,18 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
     Raises:
         UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
     """
-    from rlenhance.io import read
     from rlenhance.io.masks import read_region
     from rlenhance.io.own_files import write_sheet
     from rlenhance.ops.region import check_region, region_weights
     from rlenhance.pipelines.lut import make_cube, save_cube
 
     if arguments.region:
-        enhancer.region = region_weights(read_region(arguments.region))
+        enhancer.region = region_weights(read_region(arguments.region, reader_of(arguments)))
         if getattr(arguments, "save_recipe", None):
             print("note: a recipe does not hold the region; give --region beside --recipe")
     if not (arguments.explain or arguments.cube):
         return []
-    pixels, ready = read(sources[0]).visible_pixels, list[Callable[[], str]]()
+    pixels, ready = reader_of(arguments)(sources[0]).visible_pixels, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
     if actions is None and enhancer.shares_decision:

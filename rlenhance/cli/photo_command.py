@@ -68,7 +68,8 @@ def pipeline_options(arguments: argparse.Namespace, purpose: Purpose) -> dict[st
         find_model(arguments.model, purpose)
     from rlenhance.io.masks import read_region  # torch, which what is refused above need not wait for
 
-    return {"device": check_device(arguments.device), "region": arguments.region and read_region(arguments.region)}
+    return {"device": check_device(arguments.device),
+            "region": arguments.region and read_region(arguments.region, reader_of(arguments))}
 
 
 def add_model(parser: argparse.ArgumentParser, models: str) -> None:
@@ -164,12 +165,17 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
                         help="of JPEG, WebP, AVIF and HEIC, 1 to 100 (default: as the source, at least 92 for JPEG)")
     places.add_argument("--strip", action="store_true",
                         help="leave out all metadata (camera, date, place, profile); the colours become sRGB")
-    places.add_argument("--max-megapixels", type=float, metavar="N",
+    add_limits(places)
+    return places
+
+
+def add_limits(parser: argparse._ActionsContainer) -> None:
+    """How large a photograph may be, and how long it may take to read."""
+    parser.add_argument("--max-megapixels", type=float, metavar="N",
                         help="refuse larger photographs by their header (default: 250)")
-    places.add_argument("--decode-timeout", type=float, metavar="SECONDS",
+    parser.add_argument("--decode-timeout", type=float, metavar="SECONDS",
                         help="for files of strangers: decode each photograph in a child process, which may take this "
                              "long and memory by --max-megapixels (default: no child and no limit)")
-    return places
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
@@ -225,6 +231,13 @@ def decode_seconds_of(arguments: argparse.Namespace) -> float | None:
     if seconds is not None and not 0 < seconds <= MOST_SECONDS:
         raise UsageError(f"--decode-timeout must be above 0 and at most {MOST_SECONDS:g} seconds; got {seconds:g}")
     return seconds
+
+
+def reader_of(arguments: argparse.Namespace) -> Callable[[Path], Photo]:
+    """How a call reads photographs and what it reads beside them: with its limits of size, time and memory."""
+    from rlenhance.io import read
+
+    return partial(read, megapixels=limit_of(arguments), seconds=decode_seconds_of(arguments))
 
 
 def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] | None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.photo_command import add_limits, reader_of
 from rlenhance.cli.reports import as_json, name_flags
 from rlenhance.core.errors import UsageError, describe_failure, printable
+
+if TYPE_CHECKING:
+    from rlenhance.io import Photo
 
 
 def add(commands: Any) -> None:
@@ -31,6 +35,7 @@ def add(commands: Any) -> None:
     score.add_argument("-r", "--recursive", action="store_true",
                        help="folders with all folders below them, those of references too")
     score.add_argument("--exposure", type=float, metavar="LEVEL", help="the level that the exposure terms aim at")
+    add_limits(score)
     score.add_argument("--json", action="store_true", help="a JSON object per photograph, and one with the means")
 
 
@@ -46,27 +51,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("-: a photograph from standard input has no name to be found by; name files")
     others = {word: _Others(place, arguments.recursive) for word, place in
               (("reference", arguments.reference), ("source", arguments.source)) if place is not None}
-    report = _Report(arguments.json)
+    report, open_photo = _Report(arguments.json), reader_of(arguments)
     for photo in found:
         partners = None
         try:
             partners = {word: other.of(photo.relative_dir, photo.path) for word, other in others.items()}
-            report.add(photo.path, _scores(photo.path, partners, arguments.exposure), partners)
+            report.add(photo.path, _scores(photo.path, partners, arguments.exposure, open_photo), partners)
         except Exception as error:  # one photograph never stops the others
             report.fail(photo.path, describe_failure(error, photo.path, *(partners or {}).values()))
     return report.end()
 
 
-def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None) -> dict[str, float]:
-    from rlenhance.io import read
+def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None,
+            open_photo: Callable[[Path], Photo]) -> dict[str, float]:
     from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
     from rlenhance.pipelines.score import with_reference, without_reference
 
-    pixels = read(path).visible_pixels
+    pixels = open_photo(path).visible_pixels
     try:
-        scores = with_reference(pixels, read(partners["reference"]).visible_pixels) if "reference" in partners else {}
+        scores = {} if "reference" not in partners else \
+            with_reference(pixels, open_photo(partners["reference"]).visible_pixels)
         if not scores or "source" in partners:
-            origin = read(partners["source"]).visible_pixels if "source" in partners else None
+            origin = open_photo(partners["source"]).visible_pixels if "source" in partners else None
             scores |= without_reference(pixels, origin, DEFAULT_EXPOSURE if exposure is None else exposure)
     except UsageError as error:
         raise error if str(error).startswith(tuple(map(str, partners.values()))) else UsageError(f"{path}: {error}") \

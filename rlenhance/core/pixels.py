@@ -13,6 +13,8 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 
+_BAND_PIXELS = 1 << 21  # of a picture that are reduced at a time
+
 
 def check_picture(picture: np.ndarray) -> None:
     """Refuse what is not an array (H, W, 3), with a UsageError."""
@@ -190,6 +192,30 @@ def area_means(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     sums = sums[:, right] - sums[:, left]
     areas = (bottom - top)[:, None] * (right - left)
     return np.asarray(sums / (areas if sums.ndim == 2 else areas[..., None]), np.float32)
+
+
+def reduced_by_area(picture: np.ndarray, most: int) -> np.ndarray:
+    """A picture (H, W, 3) of more than `most` pixels as area means, (h, w, 3) float32 in [0, 1]; others as they are.
+
+    A band of rows is reduced at a time, so that a large picture needs little memory.
+    """
+    height, width = picture.shape[:2]
+    if height * width <= most:
+        return picture
+    factor = (most / (height * width)) ** 0.5
+    rows, columns = max(1, int(height * factor)), max(1, int(width * factor))
+    whole = np.float32(np.iinfo(picture.dtype).max) if np.issubdtype(picture.dtype, np.integer) else np.float32(1)
+    result = np.empty((rows, columns, 3), np.float32)
+    step = max(1, _BAND_PIXELS * rows // (height * width))
+    for first in range(0, rows, step):
+        last = min(first + step, rows)
+        spans = [(i * height // rows, -(-(i + 1) * height // rows)) for i in range(first, last)]
+        start = spans[0][0]
+        band = picture[start : spans[-1][1]].astype(np.float32) / whole
+        across = area_means(band, (len(band), columns))
+        for i, (top, bottom) in zip(range(first, last), spans, strict=True):
+            result[i] = across[top - start : bottom - start].mean(axis=0)
+    return result
 
 
 def enlarge_planes(planes: np.ndarray, scale: int) -> np.ndarray:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from rlenhance.core.pixels import check_planes, to_planes
+from rlenhance.core.pixels import check_picture, check_planes, reduced_by_area, to_planes
 from rlenhance.core.registry import Registry
 
+_MOST_PIXELS = 1 << 22  # a larger picture is reduced before it is measured
 #: Measures by preference: planes (1, 3, H, W) -> a number in the units of that preference.
 MEASURES: Registry[Callable[[np.ndarray], float]] = Registry("measure")
 
@@ -20,7 +21,7 @@ def exposure_level(planes: np.ndarray) -> float:
 
 
 def measure(picture: np.ndarray) -> dict[str, float]:
-    """All measures of a picture, by preference.
+    """All measures of a picture, by preference; one of more than four megapixels is reduced by area means first.
 
     Args:
         picture: (H, W, 3) uint8, uint16 or float in [0, 1].
@@ -32,7 +33,8 @@ def measure(picture: np.ndarray) -> dict[str, float]:
         >>> measure(np.full((8, 8, 3), 0.6))["exposure_level"]
         0.6
     """
-    planes = check_planes(to_planes(picture))
+    check_picture(picture)
+    planes = check_planes(to_planes(reduced_by_area(picture, _MOST_PIXELS)))
     return {name: MEASURES[name](planes) for name in MEASURES}
 
 

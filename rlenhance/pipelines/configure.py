@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.io import Photo, read
 from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, from_json
 from rlenhance.pipelines.preference_text import describe_preferences, format_preferences
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
                    reward: Mapping[str, float] | None = None, preset: Preset | None = None, look: Look | None = None,
-                   reference: Path | None = None, device: str = "cpu",
+                   reference: Path | None = None, open_photo: Callable[[Path], Photo] = read, device: str = "cpu",
                    on_note: Callable[[str], None] = print,
                    on_measured: Callable[[Mapping[str, float | None]], None] | None = None,
                    on_weighed: Callable[[str], None] = print) -> Enhancer:
@@ -42,6 +43,7 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
         look: chooses the settings for each picture; in the place of a preset, weights and a reference.
         reference: a picture whose look is matched: preferences are measured in it.
         device: see `Enhancer`.
+        open_photo: reads the reference.
         on_note: called for each measured preference that is clamped to the model's range.
         on_measured: called with the preferences measured in the reference.
         on_weighed: called with a line for each weight: what it asks for.
@@ -74,7 +76,7 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
             on_weighed(line)
     chosen, shift = dict(settings.preference), settings.exposure_shift
     if reference is not None:
-        measured = _from_reference(reference, chosen, enhancer, on_note)
+        measured = _from_reference(reference, chosen, enhancer, on_note, open_photo)
         if measured and on_measured:
             on_measured(measured)
         chosen = {**measured, **chosen}
@@ -149,12 +151,11 @@ def _takes(enhancer: Enhancer, preference: Mapping[str, float | None]) -> bool:
 
 
 def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: Enhancer,
-                    on_note: Callable[[str], None]) -> dict[str, float | None]:
+                    on_note: Callable[[str], None], open_photo: Callable[[Path], Photo]) -> dict[str, float | None]:
     """The preferences measured in a picture but for `chosen`."""
-    from rlenhance.io import read
     from rlenhance.ops.style import clamp_to_ranges, measure
 
-    measured, ranges = measure(read(path).visible_pixels), enhancer.preference_ranges
+    measured, ranges = measure(open_photo(path).visible_pixels), enhancer.preference_ranges
     values, moved = clamp_to_ranges({name: value for name, value in measured.items() if name not in chosen}, ranges)
     if not set(measured) & set(ranges):
         raise UsageError(f"{path}: {', '.join(measured)} is measured in a reference, and this model takes "

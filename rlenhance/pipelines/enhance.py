@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -271,7 +271,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return self.for_picture(photo.visible_pixels)._changed(photo, mask)
         return super()._changed(photo, mask)
 
-    def decide_for_group(self, sources: Iterable[Path]) -> tuple[Path, list[ArrayAction]]:
+    def decide_for_group(self, sources: Iterable[Path],
+                         open_photo: Callable[[Path], Photo] = read) -> tuple[Path, list[ArrayAction]]:
         """One decision for a burst or a time-lapse: the one for the picture of median exposure.
 
         The mean of all pictures would have a narrower histogram than any of them. A flash or a passing lamp does not
@@ -279,6 +280,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
         Args:
             sources: photographs; unreadable ones are left out.
+            open_photo: reads a photograph.
 
         Returns:
             The picture of median exposure, and the actions.
@@ -287,8 +289,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             UsageError: none can be read; or the model cannot share its decision.
         """
         self.require_shared_decision()
-        median = median_exposure(sources, self.network.decision_size)
-        return median, self.decide(read(median).visible_pixels)
+        median = median_exposure(sources, self.network.decision_size, open_photo)
+        return median, self.decide(open_photo(median).visible_pixels)
 
     @property
     def _idle(self) -> bool:

@@ -25,6 +25,7 @@ SHIPPED = "tool-gains"
 #: Said of a photograph that is left as it is.
 NOTHING = "nothing to repair"
 _GRID = 8  # tiles begin at multiples of a JPEG block
+_MEASURED = 3072  # longest side of the middle of a photograph in which noise is measured for words
 _TILE = 1024  # pixels along a tile of a tool that sees its surroundings only
 
 
@@ -170,7 +171,9 @@ def words_of(tool: Tool, before: np.ndarray, after: np.ndarray) -> str:
     """What a tool did to a picture, in words; what took noise, whatever it is made for, says how much."""
     if "noise" not in tool.label and "JPEG" not in tool.label:
         return tool.label
-    noise = [255 * estimate_sigma(np.rint(255 * picture).astype(np.uint8)) for picture in (before, after)]
+    top, left = (max(0, (side - _MEASURED) // 2) for side in before.shape[:2])
+    part = np.s_[top : top + _MEASURED, left : left + _MEASURED]
+    noise = [255 * estimate_sigma(np.rint(255 * picture[part]).astype(np.uint8)) for picture in (before, after)]
     taken = round(max(noise[0] ** 2 - noise[1] ** 2, 0.0) ** 0.5)
     return f"noise {taken}/255 taken out" if taken >= 2 else tool.label
 

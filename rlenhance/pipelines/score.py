@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import area_means
+from rlenhance.core.pixels import area_means, reduced_by_area
 from rlenhance.core.tiling import bands
 from rlenhance.engine.scores import SSIM_RADIUS, Scored, costs, ssim_map
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 #: Longer side in pixels of the picture on which the reward terms are computed.
 SIDE = 512
+_MOST_PIXELS = 1 << 24  # of which area means are taken at once
 _BAND = 256  # rows at a time
 
 
@@ -85,4 +86,6 @@ def _reduced(picture: np.ndarray) -> np.ndarray:
     sides, scale = picture.shape[:2], SIDE / max(picture.shape[:2])
     if scale >= 1:
         return _scaled(picture)
-    return area_means(_scaled(picture), (max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))))
+    small = reduced_by_area(picture, _MOST_PIXELS)
+    return area_means(small if small is not picture else _scaled(small),
+                      (max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))))
