@@ -15,6 +15,7 @@ from rlenhance.cli.photo_command import (
     add_old_flag,
     add_photos,
     add_settings,
+    decode_seconds_of,
     given_settings,
     notes_stream,
     plan_photos,
@@ -116,10 +117,13 @@ def run(arguments: argparse.Namespace) -> int:
         process = enhancer.process if arguments.match_series is None else match_plan(arguments, plan, enhancer)
 
     def process_clip(source: Path, target: Path) -> Any:
+        from rlenhance.io.limits import CLIP_MEGAPIXELS
         from rlenhance.pipelines.video import enhance_clip
 
         with FrameBar(source, quiet=arguments.quiet) as bar:
             return enhance_clip(enhancer, source, target, replace=arguments.overwrite,
+                                megapixels=arguments.max_megapixels or CLIP_MEGAPIXELS,
+                                seconds=decode_seconds_of(arguments),
                                 on_progress=bar.update).as_outcome()
 
     replaces = arguments.edit is not None and in_place(arguments)

@@ -172,10 +172,11 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
 def add_limits(parser: argparse._ActionsContainer) -> None:
     """How large a photograph may be, and how long it may take to read."""
     parser.add_argument("--max-megapixels", type=float, metavar="N",
-                        help="refuse larger photographs by their header (default: 250)")
+                        help="refuse larger photographs by their header (default: 250; of the frames of clips 36)")
     parser.add_argument("--decode-timeout", type=float, metavar="SECONDS",
                         help="for files of strangers: decode each photograph in a child process, which may take this "
-                             "long and memory by --max-megapixels (default: no child and no limit)")
+                             "long and memory by --max-megapixels; a clip, for each second that it plays (default: no "
+                             "child and no limit)")
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:

@@ -79,8 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _pixels(path: Path) -> Any:
     from rlenhance.io import STDIO, decode, read
+    from rlenhance.io.files import read_bounded
 
-    return (decode(sys.stdin.buffer.read(), "-") if path == STDIO else read(path)).visible_pixels
+    return (decode(read_bounded(sys.stdin.buffer, "-"), "-") if path == STDIO else read(path)).visible_pixels
 
 
 def _save(result: ReadResult, place: Path, name: Path, below: Path, overwrite: bool) -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.installation import install_line
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.io.files import read_bounded
+from rlenhance.io.limits import MEGAPIXELS
 
 _ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+)://")
 _LOCAL: Final = ("file", "local")
@@ -134,15 +136,21 @@ def stamp_of(place: PurePath) -> str:
     return f"{info.get('size')}-{known}"
 
 
-def fetch(place: PurePath, into: Path) -> None:
-    """Copy a file of a store to a local path.
+def fetch(place: PurePath, into: Path, megapixels: float = MEGAPIXELS) -> None:
+    """Copy a picture of a store to a local path; no more is taken than such a picture can hold.
+
+    Args:
+        place: the address.
+        into: the local file.
+        megapixels: that the picture may have.
 
     Raises:
-        UsageError: there is none, or the store refuses.
+        UsageError: there is none, it is larger, or the store refuses.
     """
     with refuse_store_errors(place):
         store, name = store_of(place)
-        store.get_file(name, str(into))
+        with store.open(name, "rb") as source:
+            into.write_bytes(read_bounded(source, str(place), megapixels))
 
 
 def put(file: Path, place: PurePath) -> None:

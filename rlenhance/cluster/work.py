@@ -101,7 +101,7 @@ class Work:
             stamp = stamp_of(place)
             if is_remote(place):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                fetch(place, path)
+                fetch(place, path, self.megapixels)
             photo = read_file(path, megapixels=self.megapixels, seconds=self.decode_seconds)
             seen[path] = {"stamp": stamp, "sha256": sha256(path)}
             if stamp_of(place) != stamp:

@@ -30,7 +30,7 @@ from typing import Any
 from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.io.containers import CONTAINERS, result_extension
 from rlenhance.io.discovery import STDIO
-from rlenhance.io.files import FileAppeared, Photo, decode_within, encode, remove_leftovers, write_bytes
+from rlenhance.io.files import FileAppeared, Photo, decode_within, encode, read_bounded, remove_leftovers, write_bytes
 from rlenhance.io.files import read as read_file
 from rlenhance.io.limits import MEGAPIXELS
 from rlenhance.io.output_plan import BatchPlan, Job, check_name
@@ -137,7 +137,8 @@ def run_batch(plan: BatchPlan, process: Process, *, max_in_flight: int | None = 
     if max_in_flight < 1:
         raise UsageError(f"max_in_flight must be at least 1; got {max_in_flight}")
     stages = _Stages(read or partial(read_file, megapixels=megapixels, seconds=decode_seconds), encode, extension, copy,
-                     partial(decode_within, megapixels=megapixels, seconds=decode_seconds), process_clip, plan, spare)
+                     partial(decode_within, megapixels=megapixels, seconds=decode_seconds), process_clip, plan, spare,
+                     megapixels)
     for folder in {job.target.parent for job in (*plan.skipped, *plan.jobs) if job.target != STDIO}:
         remove_leftovers(folder)
     yield from (Outcome(job.source, job.target, skipped=True) for job in plan.skipped)
@@ -170,7 +171,8 @@ class _Stages:
 
     def __init__(self, read: Callable[[Path], Photo], encode: Callable[[Photo, str], bytes], extension: str | None,
                  copy: bool, decode: Callable[[bytes, str], Photo], process_clip: ClipProcess | None, plan: BatchPlan,
-                 spare: bool):
+                 spare: bool, megapixels: float):
+        self._megapixels = megapixels
         self._plan, self._spare = plan, spare
         self._read, self._encode, self._extension, self._copy = read, encode, extension, copy
         self._decode, self._process_clip = decode, process_clip
@@ -195,7 +197,7 @@ class _Stages:
             if self._process_clip and is_clip(work.job.source):
                 return work
             if work.job.source == STDIO:
-                work.data = sys.stdin.buffer.read()
+                work.data = read_bounded(sys.stdin.buffer, "standard input", self._megapixels)
                 work.photo = self._decode(work.data, "standard input")
             else:
                 work.photo = self._read(work.job.source)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -20,11 +21,12 @@ from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
 from rlenhance.io.decoder import decode as decode
 from rlenhance.io.encoder import encode as encode
 from rlenhance.io.isolate import run_isolated
-from rlenhance.io.limits import MEGAPIXELS, decode_memory
+from rlenhance.io.limits import MEGAPIXELS, decode_memory, most_bytes
 from rlenhance.io.photo import Photo as Photo
 
 #: Seconds after which a temporary file that was not written to is one of a killed run.
 LEFTOVER_AGE = 3600.0
+_CHUNK = 1 << 22  # bytes that are read at a time
 _TEMPORARY = re.compile(r"\.(rlenhance-)?[0-9a-f]{16}\.part")  # those of 0.2 have no "rlenhance-"
 
 
@@ -48,10 +50,35 @@ def read(path: Path | str, *, megapixels: float = MEGAPIXELS, seconds: float | N
     try:
         if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():  # /dev/zero has no end, and a pipe may wait
             raise UsageError(f"{path}: a device or a pipe, and no file; copy it into a file first")
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = read_bounded(file, path, megapixels)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     return decode_within(data, path, megapixels=megapixels, seconds=seconds)
+
+
+def read_bounded(file: BinaryIO, name: Path | str, megapixels: float = MEGAPIXELS) -> bytes:
+    """The bytes of a picture file or a stream, of which no more is read than such a picture can take.
+
+    Args:
+        file: at its beginning.
+        name: for the error.
+        megapixels: that the picture may have.
+
+    Raises:
+        UsageError: there is more.
+    """
+    parts = [file.read(64)]
+    left = most = most_bytes(parts[0], megapixels)
+    left -= len(parts[0])
+    while part := file.read(min(left + 1, _CHUNK)):
+        parts.append(part)
+        left -= len(part)
+        if left < 0:
+            raise UsageError(f"{name}: holds more than {most / 1e6:,.0f} MB, which a picture of {megapixels:g} "
+                             f"megapixels in this format does not take; raise the limit (megapixels), or cut off what "
+                             f"lies behind the picture")
+    return b"".join(parts)
 
 
 def decode_within(data: bytes, name: Path | str, *, megapixels: float = MEGAPIXELS,

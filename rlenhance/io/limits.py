@@ -12,6 +12,9 @@ from rlenhance.core.installation import install_line
 #: Default limit: larger images are refused by their header.
 MEGAPIXELS = 250.0
 
+#: Default limit of the frames of a clip: 8K. An encoder holds dozens of them.
+CLIP_MEGAPIXELS = 36.0
+
 #: The largest limits that a child process may be given: a day of processor time, and 16 TiB in MiB.
 MOST_SECONDS, MOST_MEMORY = 86_400.0, 2.0**24
 
@@ -43,6 +46,17 @@ def check_size(name: str, width: int, height: int, megapixels: float) -> None:
     if width * height > megapixels * 1e6:
         raise UsageError(f"{name}: {width}x{height} pixels are {width * height / 1e6:.4g} megapixels, the limit is "
                          f"{megapixels:g}; raise the limit (megapixels), or reduce the picture")
+
+
+def most_bytes(head: bytes, megapixels: float) -> int:
+    """The largest file that is read as a picture: what its pixels can take, and 64 MiB for what stands beside them.
+
+    Args:
+        head: the first bytes of the file. JPEG, WebP, HEIC and AVIF take at most three bytes a pixel, others eight.
+        megapixels: that the picture may have.
+    """
+    small = head[:2] == b"\xff\xd8" or head[:4] == b"RIFF" or head[4:8] == b"ftyp"
+    return int((3 if small else 8) * megapixels * 1e6) + (64 << 20)
 
 
 def decode_memory(megapixels: float, size: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
@@ -15,13 +16,17 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
-from rlenhance.io.video_formats import FrameFormat, choose_encoding
+from rlenhance.io.isolate import run_isolated
+from rlenhance.io.limits import CLIP_MEGAPIXELS, MOST_SECONDS, check_size
+from rlenhance.io.video_formats import READABLE_CLIPS, FrameFormat, choose_encoding
 
 # swscale: bilinear; accurate rounding, without which a round trip darkens by a level; full chroma on the way back
 _IN, _OUT = 2 | 0x40000, 2 | 0x40000 | 0x4000
 _VIEW = 16  # pixels along each side of the reduced frame that scene changes are detected on
 _MATRIX = {0: None, 6: 5, 10: 9}  # colour matrix as H.273 counts -> as swscale does, where they differ
 _LATE = 1.0  # seconds by which the end of a Matroska file may differ from its header
+_LEAST_RATE = 1000.0  # bytes of a file that stand for a second at least
+_STREAMS = 64  # of a file whose frames are limited while it is opened
 _SPARE = 2  # frames that an AVI file counts for the encoder's delay
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # the result has its own
 
@@ -55,22 +60,82 @@ reading = partial(_refusing, text="damaged or truncated, or no clip ({})")
 writing = partial(_refusing, text="cannot be written ({}); another format may work, such as mkv")
 
 
-def probe(path: Path) -> tuple[FrameFormat, int | None]:
-    """The frame format of a clip, and its number of frames according to the file.
+def _address(path: Path) -> str:
+    """A path as FFmpeg's protocol of files takes it: other names may be addresses ("http:/x.mp4") or options."""
+    return f"file:{os.path.abspath(path)}"
+
+
+def _open_source(path: Path, megapixels: float) -> Any:
+    """A clip, opened for reading: the file alone, in a container that holds its pictures itself.
+
+    A playlist (ffconcat, HLS), an address or a single picture under the name of a clip is refused, whatever it would
+    lead to; so is what asks for larger frames while it is opened.
+    """
+    limits = {"max_pixels": str(int(megapixels * 1e6))}
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(READABLE_CLIPS)}
+    av = load_av(path)
+    try:
+        return av.open(_address(path), container_options=options, stream_options=[limits] * _STREAMS)
+    except av.error.ArgumentError as error:
+        raise UsageError(f"{path}: no clip, or in a container that is not read; lists of other files are not followed: "
+                         f"name the clip itself, or write it anew as mp4 or mkv") from error
+    except ValueError:  # of an MPEG program stream, whose streams are found while it is read
+        return av.open(_address(path), container_options=options)
+
+
+def try_in_child(path: Path, *, megapixels: float, seconds: float) -> None:
+    """Open a clip and decode all of its frames in a child process: what crashes, hangs or swells ends there.
+
+    Args:
+        path: the file.
+        megapixels: see `probe`.
+        seconds: processor time for opening it, and for each second that it plays.
 
     Raises:
-        UsageError: missing, empty, damaged, or without a video stream.
+        UsageError: as `probe`; or it takes longer, or more memory; or this is Windows.
+    """
+    memory = 512 + 64 * megapixels * 1e6 / 2**20
+    length = run_isolated(_seconds_of, path, megapixels, name=path, seconds=seconds, memory=memory)
+    length = min(length, path.stat().st_size / _LEAST_RATE)  # what a header says is a stranger's word
+    run_isolated(_decode_all, path, megapixels, name=path, seconds=min(seconds * (1 + length), MOST_SECONDS),
+                 memory=memory)
+
+
+def _seconds_of(path: Path, megapixels: float) -> float:
+    """How long a clip plays, by its header; one frame is decoded."""
+    probe(path, megapixels=megapixels)
+    with reading(path), _open_source(path, megapixels) as film:
+        return max(0.0, (film.duration or 0) / load_av(path).time_base)
+
+
+def _decode_all(path: Path, megapixels: float) -> None:
+    with reading(path), _open_source(path, megapixels) as film:
+        for frame in film.decode(_pictures_of(film, path)):
+            check_size(str(path), frame.width, frame.height, megapixels)
+
+
+def probe(path: Path, *, megapixels: float = CLIP_MEGAPIXELS) -> tuple[FrameFormat, int | None]:
+    """The frame format of a clip, and its number of frames according to the file.
+
+    Args:
+        path: the file.
+        megapixels: larger frames are refused by the header, before one is decoded.
+
+    Raises:
+        UsageError: missing, empty, damaged, in no container of clips, without a video stream, or too large.
     """
     av = load_av(path)
     if not path.is_file():
         raise UsageError(f"{path}: no such file")
     if not path.stat().st_size:
         raise UsageError(f"{path}: the file is empty (0 bytes)")
-    with reading(path), av.open(str(path)) as film:
+    with reading(path), _open_source(path, megapixels) as film:
         stream = _pictures_of(film, path)
+        check_size(str(path), max(1, stream.codec_context.width), max(1, stream.codec_context.height), megapixels)
         frame = next(film.decode(stream), None)
         if frame is None:
             raise UsageError(f"{path}: damaged or truncated (not one frame can be decoded)")
+        check_size(str(path), frame.width, frame.height, megapixels)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
         total = stream.frames or round((film.duration or 0) / av.time_base * rate) or None
         turned = frame.side_data.get("DISPLAYMATRIX")
@@ -120,11 +185,12 @@ class VideoTranscoder:
         self._ticks, self._damaged = -(1 << 62), 0
         with ExitStack() as stack:
             with reading(source):
-                self._in = stack.enter_context(self._av.open(str(source)))
+                pixels = picture.width * picture.height  # later frames have the size of the first, or are refused
+                self._in = stack.enter_context(_open_source(source, max(CLIP_MEGAPIXELS, pixels / 1e6)))
                 self._stream = _pictures_of(self._in, source)
                 self._stream.thread_type = "AUTO"
             with writing(display_name):
-                self._out = stack.enter_context(self._av.open(str(target), "w", format=container,
+                self._out = stack.enter_context(self._av.open(_address(target), "w", format=container,
                                                               container_options=self._container_options(container)))
                 self._encoder = self._add_encoder(container)
                 self._copies = self._add_copies()
@@ -146,7 +212,8 @@ class VideoTranscoder:
 
     def _container_options(self, container: str) -> dict[str, str]:
         named = any("." in name for name in self._in.metadata)
-        return {"movflags": "use_metadata_tags"} if named and container in ("mp4", "mov") else {}
+        marked = {"movflags": "use_metadata_tags"} if named and container in ("mp4", "mov") else {}
+        return {"protocol_whitelist": "file", **marked}
 
     def _add_encoder(self, container: str) -> Any:
         picture = self.picture

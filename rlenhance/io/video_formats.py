@@ -16,6 +16,10 @@ WRITABLE_CLIPS: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov"
 #: File extensions of clips, those that cannot be written among them.
 CLIP_EXTENSIONS = (*WRITABLE_CLIPS, ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".vob", ".asf")
 
+#: FFmpeg's names of the containers that are read: those of the extensions, which hold their pictures themselves.
+READABLE_CLIPS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo",
+                  "asf", "flv", "live_flv", "ogg")
+
 # The codec of the source -> its encoders in order of preference, with settings that the source does not determine
 _H264 = ("libx264", {"crf": "18"})
 _QUANTISER = 3  # of the encoders that have no rate factor
@@ -32,6 +36,7 @@ _ENCODERS: Mapping[str, tuple[tuple[str, Mapping[str, str]], ...]] = {
 _FALLBACKS = ("h264", "vp9", "mpeg4")  # codecs where the source's has no encoder, or does not fit the container
 _EVEN = ("libx264", "libx265")  # subsampled chroma needs even sides
 _QUANTISED = ("mpeg4", "mpeg2video", "mjpeg")
+_LARGE = 9_000_000  # pixels of a frame beyond which an encoder looks at fewer frames ahead: it holds all of them
 _COARSE = 2000  # ticks per second: coarser times hide the rate (Matroska has 1000)
 _FINEST = 65535  # ticks per second that MPEG-4 can express
 
@@ -128,6 +133,8 @@ def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -
     written, notes = nearest_format(picture.format, formats)
     if codec != picture.codec:
         notes = [f"{picture.codec} is written as {codec}", *notes]
+    if encoder == "libx264" and picture.width * picture.height > _LARGE:
+        options = {**options, "rc-lookahead": "10"}
     if picture.undecoded_alpha:
         notes.append(_LOSSES["ALPHA"])
     if picture.interlaced:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import atomic_path
-from rlenhance.io.video_codec import VideoTranscoder, probe
+from rlenhance.io.limits import CLIP_MEGAPIXELS
+from rlenhance.io.video_codec import VideoTranscoder, probe, try_in_child
 from rlenhance.io.video_formats import container_of
 from rlenhance.pipelines.temporal_smoothing import AHEAD, TemporalSmoother
 
@@ -76,6 +77,7 @@ class ClipResult:
 
 
 def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: bool = True,
+                 megapixels: float = CLIP_MEGAPIXELS, seconds: float | None = None,
                  on_progress: Callable[[Progress], None] | None = None) -> ClipResult:
     """Enhance every frame; the rate, times, rotation, sound, subtitles and texts of the file stay as they are.
 
@@ -88,6 +90,9 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
         enhancer: what to do; its model must be a policy that decides for the picture.
         source, target: the files; at strength 0 and with the same ending the file is copied.
         replace: False: a file that another process puts there meanwhile stays.
+        megapixels: larger frames are refused by the header.
+        seconds: first decode all of it in a child process, see `rlenhance.io.video_codec.try_in_child`; None: decode
+            here alone, without a limit.
         on_progress: called after each frame.
 
     Raises:
@@ -103,7 +108,9 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
     settings = enhancer.settings
     if settings.strength:
         enhancer.require_shared_decision()
-    picture, total = probe(source)
+    if seconds is not None:
+        try_in_child(source, megapixels=megapixels, seconds=seconds)
+    picture, total = probe(source, megapixels=megapixels)
     size = picture.width, picture.height
     with _stored(target, replace) as beside:
         if not (settings.strength or settings.denoise) and source.suffix.lower() == target.suffix.lower():

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.io import PhotoWarning, decode, encode, jpeg, png
+from rlenhance.io import PhotoWarning, decode, encode, jpeg, png, write
 from rlenhance.io.directory import entry
 from rlenhance.io.exif import EXIF_IFD, make_block
 from rlenhance.io.video_codec import VideoTranscoder, probe
@@ -213,3 +214,101 @@ def test_a_clip_whose_texts_are_no_utf_8_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"a.mkv: damaged .a text in it is no UTF-8"):
         picture, _ = probe(path)
         VideoTranscoder(path, picture, tmp_path / "b.mkv", "matroska", tmp_path / "b.mkv")
+
+
+def test_a_file_is_read_as_far_as_a_picture_can_reach(tmp_path, monkeypatch, capsys):
+    """What lies behind a picture costs no memory: more than its megapixels can take is refused, from anywhere."""
+    import io
+
+    from rlenhance.io.files import read_bounded
+    from rlenhance.io.limits import most_bytes
+
+    class Endless(io.RawIOBase):
+        taken = 0
+
+        def read(self, size=-1):
+            self.taken += size
+            return b"\xff\xd8" + bytes(size - 2)
+
+    stream = Endless()
+    with pytest.raises(UsageError, match=r"endless: holds more than 70 MB, .*raise the limit \(megapixels\)"):
+        read_bounded(stream, "endless", 1)
+    assert stream.taken <= most_bytes(b"\xff\xd8", 1) + (8 << 20)
+    write(np.full((40, 60, 3), 90, np.uint8), tmp_path / "padded.jpg")
+    with open(tmp_path / "padded.jpg", "ab") as file:
+        file.truncate(200 << 20)  # zeros that take no room on the disk
+    assert main(["denoise", str(tmp_path / "padded.jpg"), "-o", str(tmp_path / "x.jpg"), "--max-megapixels", "10"]) == 2
+    assert "raise the limit (--max-megapixels)" in capsys.readouterr().err
+    assert most_bytes(b"II*\0", 150) > 150e6 * 6  # an honest TIFF with 16 bits
+
+
+@pytest.mark.parametrize("name", ["12:30.mp4", "http:/127.0.0.1:{port}/a.mp4", "file:/a.mp4", "concat:a.mp4", "-.mp4"])
+def test_the_name_of_a_clip_is_a_name(name, tmp_path, monkeypatch):
+    """Never an address or an option for FFmpeg: the clip is enhanced where it lies, and nobody is called."""
+    import socket
+
+    from tests.support.clips import make_clip
+
+    pytest.importorskip("av")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(0.05)
+        place = tmp_path / name.format(port=listener.getsockname()[1])
+        place.parent.mkdir(parents=True, exist_ok=True)
+        make_clip(tmp_path / "a.mp4", times=range(3)).rename(place)
+        monkeypatch.chdir(tmp_path)
+        assert main(["enhance", "-r", ".", "-o", "out", "--denoise", "0", "-q"]) == 0
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert (tmp_path / "out" / place.relative_to(tmp_path)).is_file()
+
+
+@pytest.mark.parametrize("text", ["ffconcat version 1.0\nfile secret.mp4\n", "#EXTM3U\n#EXTINF:1,\nsecret.mp4\n",
+                                  "v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n"])
+@pytest.mark.parametrize("ending", [".mp4", ".ts", ".mkv"])
+def test_a_list_of_other_files_is_no_clip(text, ending, tmp_path, monkeypatch, capsys):
+    """What it names is not read: the frames of a result are those of the file that was named."""
+    from tests.support.clips import make_clip
+
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "secret.mp4", times=range(3))
+    (tmp_path / f"list{ending}").write_text(text)
+    assert main(["enhance", f"list{ending}", "-o", f"out{ending}"]) == 2
+    assert f"list{ending}: " in capsys.readouterr().err and not (tmp_path / f"out{ending}").exists()
+
+
+def test_the_limits_hold_for_clips(tmp_path, monkeypatch, capsys):
+    """Size before the first frame is decoded, whatever the name says; all frames in a child where a time is named."""
+    from rlenhance.io import video_codec
+    from tests.support.clips import make_clip
+
+    pytest.importorskip("av")
+    monkeypatch.chdir(tmp_path)
+    make_clip(tmp_path / "a.mp4", times=range(3))
+    write(np.zeros((300, 400, 3), np.uint8), tmp_path / "still.png")
+    (tmp_path / "still.png").rename(tmp_path / "still.mp4")
+    for name, more, said in (("still.mp4", [], "no clip"), ("a.mp4", ["--max-megapixels", "1e-4"], "--max-megapixels"),
+                             ("a.mp4", ["--decode-timeout", "0.001"], "--decode-timeout")):
+        assert main(["enhance", name, "-o", "out.mp4", *more]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / "out.mp4").exists()
+    assert main(["enhance", "a.mp4", "-o", "out.mp4", "--decode-timeout", "20"]) == 0
+    calls = []
+    monkeypatch.setattr(video_codec, "run_isolated", lambda function, *_, **limits: calls.append(limits) or 0.0)
+    video_codec.try_in_child(tmp_path / "a.mp4", megapixels=10, seconds=3)
+    assert len(calls) == 2 and all(0 < call["memory"] < 2000 and call["seconds"] == 3 for call in calls)
+
+
+def test_references_have_the_limits_of_photographs(tmp_path, monkeypatch, capsys):
+    """A style, a region, a mask, a series and a score: the same size and the same child."""
+    monkeypatch.chdir(tmp_path)
+    write(np.full((20, 30, 3), 60, np.uint8), tmp_path / "night.png")
+    write(np.full((200, 300, 3), 60, np.uint8), tmp_path / "large.png")
+    for words in (["enhance", "night.png", "--match-style", "large.png"],
+                  ["enhance", "night.png", "--match-series=large.png"],
+                  ["enhance", "night.png", "--region", "large.png"], ["complete", "night.png", "--mask", "large.png"],
+                  ["score", "night.png", "--reference", "large.png"]):
+        assert main([*words, "--max-megapixels", "0.01"]) == 2, words
+        assert "large.png: 300x200 pixels are 0.06 megapixels" in capsys.readouterr().err, words
+        assert main([*words, "--decode-timeout", "1e-9"]) == 2, words
+        assert "--decode-timeout" in capsys.readouterr().err, words
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large.png", "night.png"]
