@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ def add(commands: Any) -> None:
                       help="0.0.0.0 serves other machines too, and needs --auth (default: this machine alone)")
     demo.add_argument("--auth", metavar="USER:PASSWORD|@FILE",
                       help="require a name and a password; @FILE: a file with that line in it")
+    demo.add_argument("--proxy", nargs="?", const="127.0.0.1", metavar="ADDRESS",
+                      help="the page is behind a proxy at this address (default: 127.0.0.1), which tells whose requests "
+                           "it passes on (X-Forwarded-For); without this option nobody's word for that counts")
     demo.add_argument("--max-megabytes", type=float, default=100, metavar="N",
                       help="largest file that comes in (default: 100)")
     demo.add_argument("--max-megapixels", type=float, default=100, metavar="N",
@@ -54,13 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--port must lie between 0 and 65535; got {arguments.port}")
     if arguments.queue < 1:
         raise UsageError(f"--queue must be at least 1; got {arguments.queue}")
+    if arguments.proxy is not None:
+        try:
+            ipaddress.ip_address(arguments.proxy)
+        except ValueError as error:
+            raise UsageError(f"--proxy takes the address of the proxy, as in 127.0.0.1; got {arguments.proxy!r}") \
+                from error
     auth = read_auth(arguments.auth)
     if auth is None and not is_loopback(arguments.host):
         raise UsageError(f"--host {arguments.host} lets other machines in: set a password with --auth USER:PASSWORD "
                          f"(or --auth @FILE)")
     runs = arguments.runs if os.path.isdir(arguments.runs) else None
     serve(Settings(arguments.host, arguments.port, auth, arguments.max_megabytes, arguments.max_megapixels,
-                   arguments.queue, arguments.keep_minutes, arguments.model, runs, arguments.device, arguments.open))
+                   arguments.queue, arguments.keep_minutes, arguments.model, runs, arguments.device, arguments.open,
+                   arguments.proxy))
     return 0
 
 

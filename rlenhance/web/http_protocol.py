@@ -22,6 +22,8 @@ CONNECTIONS, CONNECTIONS_OF_ONE = 256, 96
 class LimitedProtocol(H11Protocol):
     """uvicorn's protocol with the limits of this module."""
 
+    #: Addresses of proxies: their visitors' shares are counted by `rlenhance.web.shares`.
+    proxies: tuple[str, ...] = ()
     _header_timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
 
@@ -30,7 +32,8 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)
         own = sum(other.client is not None and self.client is not None and other.client[0] == self.client[0]
                   for other in self.connections if isinstance(other, H11Protocol))
-        if len(self.connections) > CONNECTIONS or own > CONNECTIONS_OF_ONE:
+        shared = self.client is not None and self.client[0] in self.proxies
+        if len(self.connections) > CONNECTIONS or (own > CONNECTIONS_OF_ONE and not shared):
             self._end(b"503 Service Unavailable")
             return
         self._header_timer = self.loop.call_later(HEADER_SECONDS, self._end, b"408 Request Timeout")

@@ -12,8 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: Wrong guesses without a wait, of one address and of all together.
-FREE_GUESSES, FREE_GUESSES_OF_ALL = 5, 1000
+#: Wrong guesses of an address without a wait.
+FREE_GUESSES = 5
+#: The cookie of a browser that has given the right password.
+COOKIE = "rlenhance_known"
 #: Seconds after which a guess is forgotten, and the longest wait.
 _MEMORY, _LONGEST = 900.0, 60.0
 #: Addresses that are remembered; the least recent is forgotten first.
@@ -33,8 +35,9 @@ class Password:
     """Checks name and password of requests.
 
     After five wrong guesses of an address each further one doubles the wait, up to a minute; meanwhile whatever comes
-    from there is refused without being looked at. The same holds for all addresses together after a thousand. A
-    network of IPv6 (/64) is one address.
+    from there is refused without being looked at. A network of IPv6 (/64) is one address. Nobody else waits for it:
+    other addresses are looked at as before, and so is a browser behind the same address that has been let in before,
+    which its cookie tells. Behind a proxy all visitors have one address, unless its headers count (`--proxy`).
 
     Args:
         auth: name and password.
@@ -44,13 +47,13 @@ class Password:
     def __init__(self, auth: tuple[str, str], clock: Callable[[], float] = time.monotonic):
         self._key, self._clock, self._lock = ":".join(auth).encode(), clock, threading.Lock()
         self._guesses: OrderedDict[str, _Guesses] = OrderedDict()
-        self._all = _Guesses()
+        self._pass = secrets.token_urlsafe(24)
 
     def wait(self, client: str) -> float:
         """Seconds for which a client is refused; 0: it may try."""
         with self._lock:
             now, own = self._clock(), self._guesses.get(_network(client))
-            return max(0.0, self._all.next - now, own.next - now if own else 0.0)
+            return max(0.0, own.next - now if own else 0.0)
 
     def check(self, header: bytes, client: str) -> bool:
         """Whether the value of an Authorization header is right; a wrong one counts as a guess of the client."""
@@ -63,8 +66,18 @@ class Password:
                 while len(self._guesses) > _ADDRESSES:
                     self._guesses.popitem(last=False)
                 self._count(own, FREE_GUESSES)
-                self._count(self._all, FREE_GUESSES_OF_ALL)
         return False
+
+    def knows(self, cookies: bytes) -> bool:
+        """Whether the value of a Cookie header has what `cookie` gave."""
+        found = [word.strip().partition(b"=")[2] for word in cookies.split(b";")
+                 if word.strip().startswith(COOKIE.encode() + b"=")]
+        return any(secrets.compare_digest(word, self._pass.encode()) for word in found)
+
+    @property
+    def cookie(self) -> bytes:
+        """The value of a Set-Cookie header for who has given the right password."""
+        return f"{COOKIE}={self._pass}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000".encode()
 
     def _count(self, guesses: _Guesses, free: int) -> None:
         now = self._clock()

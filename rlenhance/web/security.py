@@ -13,6 +13,7 @@ from typing import Any
 
 from rlenhance.core.errors import UsageError
 from rlenhance.web.password import Password
+from rlenhance.web.shares import Shares
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -22,6 +23,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: The route of the page's events, whose bodies are checked (`rlenhance.web.event_check`).
 EVENTS = "/gradio_api/queue/join"
+#: The routes of the connections that open tabs hold, up to the name of the session.
+HEARTBEAT = "/gradio_api/heartbeat/"
 #: The routes of the page and of the API; all other routes of Gradio are closed.
 ALLOWED_ROUTES = {
     "GET": re.compile(r"/|/(assets|static)(/[\w@-][\w.@-]*)+|/theme\.css|/favicon\.ico|/api"
@@ -71,6 +74,7 @@ class SecurityMiddleware:
         self.app, self.megabytes, self.check_event = app, megabytes, check_event
         self._names = {"localhost", "127.0.0.1", "[::1]", host.lower()} if is_loopback(host) else None
         self._password = None if auth is None else Password(auth)
+        self._shares = Shares()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or reject it."""
@@ -80,11 +84,26 @@ class SecurityMiddleware:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
+        client = (scope.get("client") or ("",))[0]
         headers = {name: value for name, value in scope["headers"]}
-        refusal = self.check_request(scope["method"], scope["path"], headers, (scope.get("client") or ("",))[0])
+        refusal = self.check_request(scope["method"], scope["path"], headers, client)
         if refusal is not None:
             await answer(send, refusal)
             return
+        if self._password is not None and not self._password.knows(headers.get(b"cookie", b"")):
+            send = _with_header(send, b"set-cookie", self._password.cookie)
+        if scope["path"].startswith(HEARTBEAT):
+            with self._shares.heartbeat(client, scope["path"].removeprefix(HEARTBEAT)) as held:
+                await self._pass_on(scope, _until(held.closed, receive), send)
+            return
+        with self._shares.request(client) as fits:
+            if fits:
+                await self._pass_on(scope, receive, send)
+            else:
+                await answer(send, Refusal(503, "too many requests of this address at a time",
+                                           ((b"retry-after", b"5"), (b"connection", b"close"))))
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not QUERY_ROUTES.fullmatch(scope["path"]):
             scope = {**scope, "query_string": b""}
         body = _Body(receive, self._limit(scope["path"]))
@@ -148,7 +167,8 @@ class SecurityMiddleware:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._names is not None and re.sub(r":\d+$", "", host) not in self._names:
             return Refusal(403, f"this page answers on {', '.join(sorted(self._names))} alone; got the host {host!r}")
-        if self._password is not None and (seconds := self._password.wait(client)):
+        known = self._password is not None and self._password.knows(headers.get(b"cookie", b""))
+        if self._password is not None and not known and (seconds := self._password.wait(client)):
             return Refusal(429, f"too many wrong passwords: try again in {seconds:.0f} seconds",
                            ((b"retry-after", f"{seconds + 1:.0f}".encode()),))
         if self._password is not None and not self._password.check(headers.get(b"authorization", b""), client):
@@ -168,6 +188,30 @@ class SecurityMiddleware:
 
     def _limit(self, path: str) -> float:
         return self.megabytes * 1e6 if FILE_ROUTES.fullmatch(path) else SETTINGS_BYTES
+
+
+def _until(closed: asyncio.Event, receive: Receive) -> Receive:
+    """A client's messages, and its disconnection once an event is set."""
+    async def either() -> Message:
+        waiting = [asyncio.ensure_future(receive()), asyncio.ensure_future(closed.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return {"type": "http.disconnect"} if closed.is_set() else waiting[0].result()  # type: ignore[return-value]
+        finally:
+            for each in waiting:
+                each.cancel()
+
+    return either
+
+
+def _with_header(send: Send, name: bytes, value: bytes) -> Send:
+    """`send` with one more header of the answer."""
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), (name, value)]}
+        await send(message)
+
+    return sent
 
 
 class _Body:

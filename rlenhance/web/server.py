@@ -35,6 +35,7 @@ class Settings:
         minutes: unused files are removed after this time.
         model, runs, device: see `EnhanceService`.
         browser: open a browser.
+        proxy: address of the proxy whose `X-Forwarded-For` and `X-Forwarded-Proto` count; None: nobody's do.
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +49,7 @@ class Settings:
     runs: Path | None = None
     device: str = "cpu"
     browser: bool = False
+    proxy: str | None = None
 
 
 def check_extra() -> None:
@@ -119,8 +121,11 @@ def serve(settings: Settings) -> None:
 
         from rlenhance.web.http_protocol import LimitedProtocol
 
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False,
-                                               timeout_graceful_shutdown=3, http=LimitedProtocol, ws="none"))
+        proxies = () if settings.proxy is None else (settings.proxy,)
+        protocol = type("Protocol", (LimitedProtocol,), {"proxies": proxies})
+        server = uvicorn.Server(uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3,
+            http=protocol, ws="none", proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies)))
         print(f"the page: {address} (Ctrl-C stops it)", flush=True)
         if settings.browser:
             webbrowser.open(address)

@@ -1,5 +1,6 @@
 """The page without a browser: the same bytes as the command, one bounded line, files that go, a door that is shut."""
 
+import asyncio
 import base64
 import dataclasses
 import json
@@ -468,7 +469,8 @@ def test_password_guesses_are_slowed():
     assert password.wait("2001:db8::99") > 0 and password.wait("2001:db8:0:1::") == 0
     for number in range(5000):
         password.check(wrong, f"10.0.{number // 250}.{number % 250}")
-    assert len(password._guesses) <= 4096 and password.wait("192.0.2.9") > 0
+    assert len(password._guesses) <= 4096
+    assert password.wait("192.0.2.9") == 0 and password.check(right, "192.0.2.9")  # nobody waits for others
 
 
 def test_a_guesser_is_told_when_to_come_again():
@@ -480,6 +482,98 @@ def test_a_guesser_is_told_when_to_come_again():
     headers[b"authorization"] = b"Basic " + base64.b64encode(b"anna:secret")
     assert door.check_request("GET", "/", headers, "192.0.2.1").status == 429
     assert door.check_request("GET", "/", headers, "192.0.2.2") is None
+    cookie = door._password.cookie.partition(b";")[0]
+    for known, status in ((cookie, None), (cookie[:-1], 429), (b"", 429), (b"rlenhance_known=", 429)):
+        refusal = door.check_request("GET", "/", {**headers, b"cookie": b"theme=dark; " + known}, "192.0.2.1")
+        assert (refusal and refusal.status) == status  # a browser that was let in before does not wait for a neighbour
+    assert door.check_request("GET", "/", {b"host": b"any", b"cookie": cookie}, "192.0.2.2").status == 401
+
+
+def test_forwarded_addresses_count_behind_a_proxy_alone():
+    """Without --proxy the header is anybody's word: guesses under a thousand names are those of one address."""
+    pytest.importorskip("uvicorn")
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+    async def statuses(trusted):
+        door = SecurityMiddleware(None, host="0.0.0.0", auth=("anna", "secret"))
+        app = door if trusted is None else ProxyHeadersMiddleware(door, trusted)
+        seen = []
+
+        async def send(message):
+            seen.extend([message["status"]] if message["type"] == "http.response.start" else [])
+
+        for number in range(12):
+            headers = [(b"host", b"any"), (b"authorization", b"Basic " + base64.b64encode(b"anna:x")),
+                       (b"x-forwarded-for", f"192.0.2.{number}, 198.51.100.7".encode())]
+            await app({"type": "http", "method": "GET", "path": "/", "headers": headers, "client": ("127.0.0.1", 1),
+                       "query_string": b""}, None, send)
+        return seen
+
+    for trusted in (None, ["127.0.0.1"]):  # of a chain, the hop that the proxy itself has seen counts
+        assert asyncio.run(statuses(trusted)) == [401] * 5 + [429] * 7
+
+
+def test_who_holds_many_connections_gives_up_their_own():
+    """Heartbeats: a tab holds one, an address so many, and the page is left to the others."""
+    from contextlib import ExitStack
+
+    from rlenhance.web.shares import HEARTBEATS, HEARTBEATS_OF_ONE, REQUESTS_OF_ONE, Shares
+
+    async def held():
+        shares = Shares()
+        with ExitStack() as stack:
+            guest = stack.enter_context(shares.heartbeat("192.0.2.2", "tab"))
+            again = stack.enter_context(shares.heartbeat("192.0.2.2", "tab"))
+            assert guest.closed.is_set() and not again.closed.is_set()
+            many = [stack.enter_context(shares.heartbeat("192.0.2.1", str(number))) for number in range(97)]
+            assert sum(not each.closed.is_set() for each in many) == HEARTBEATS_OF_ONE
+            assert [each.closed.is_set() for each in many[-HEARTBEATS_OF_ONE:]] == [False] * HEARTBEATS_OF_ONE
+            crowd = [stack.enter_context(shares.heartbeat(f"198.51.100.{number}", "a")) for number in range(120)]
+            assert not again.closed.is_set() and not any(each.closed.is_set() for each in crowd)
+            assert sum(not each.closed.is_set() for each in [*many, *crowd, again]) <= HEARTBEATS
+            fits = [stack.enter_context(shares.request("192.0.2.1")) for _ in range(REQUESTS_OF_ONE + 1)]
+            assert fits == [True] * REQUESTS_OF_ONE + [False]
+            assert stack.enter_context(shares.request("192.0.2.2"))
+        assert not shares._heartbeats and not shares._requests
+
+    asyncio.run(held())
+
+
+def test_a_held_connection_ends_when_its_share_does():
+    """The application sees that its client has gone."""
+    from rlenhance.web.security import HEARTBEAT
+
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append((await receive())["type"])
+        while seen[-1] != "http.disconnect":
+            seen.append((await receive())["type"])
+
+    async def visit():
+        door, sent = SecurityMiddleware(app), []
+        scope = {"type": "http", "method": "GET", "path": f"{HEARTBEAT}tab", "headers": [(b"host", b"localhost")],
+                 "client": ("127.0.0.1", 1), "query_string": b""}
+
+        def talk():
+            messages = [{"type": "http.request", "body": b"", "more_body": False}]
+
+            async def receive():
+                return messages.pop() if messages else await asyncio.sleep(3600)
+
+            return receive
+
+        async def send(message):
+            sent.append(message)
+
+        first = asyncio.create_task(door(scope, talk(), send))
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(door(scope, talk(), send))
+        await asyncio.wait_for(first, 5)
+        second.cancel()
+
+    asyncio.run(visit())
+    assert seen.count("http.request") == 2 and "http.disconnect" in seen
 
 
 @pytest.fixture(scope="module")
