@@ -1,10 +1,12 @@
 """Models of strangers: config.json and weights are checked by type, range and size before anything is built of them."""
 
 import json
+import resource
 import struct
 import sys
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -15,6 +17,7 @@ from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
 from rlenhance.hub.open import open_network
 from rlenhance.hub.weight_files import MAX_HEADER
 from rlenhance.learning.hub.checkpoint import load_model, load_network, load_training, save_checkpoint
+from rlenhance.learning.hub.plain_arrays import checked_arrays, read_npz, read_state_dict
 from rlenhance.learning.models import MODELS
 
 BACKBONE = {"name": "compact", "width": 8}
@@ -140,3 +143,47 @@ def test_arguments_that_the_engine_does_not_know_are_left_to_torch(model):
     """A policy of a later version is never computed without a part of it."""
     with pytest.raises(UsageError, match="has no such argument"):
         open_network(model("model.nonsense", 1))
+
+
+ODD_TENSORS = {
+    "expanded": lambda: torch.zeros(1).expand(40_000, 40_000), "meta": lambda: torch.zeros(3, device="meta"),
+    "complex": lambda: torch.zeros(3, dtype=torch.complex64), "sparse": lambda: torch.eye(3).to_sparse(),
+    "compressed": lambda: torch.eye(3).to_sparse_csr(),
+    "quantized": lambda: torch.quantize_per_tensor(torch.zeros(3), 0.1, 0, torch.qint8),
+    "nested": lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.parametrize("shape", [(3,), (40_000, 40_000)])
+def test_odd_tensors_are_refused_before_anything_is_computed(kind, shape, tmp_path):
+    """By the file and the name, whatever shape is expected: an expanded tensor would take gigabytes."""
+    path = tmp_path / "odd.pth"
+    torch.save({"a.weight": ODD_TENSORS[kind]()}, path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UsageError, match=r"odd\.pth: (a\.weight|damaged)") as refused:
+        checked_arrays(path, read_state_dict(path), {"a.weight": shape}, "it takes one")
+    assert "\n" not in str(refused.value) and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+@pytest.mark.parametrize(("array", "wanted"), [
+    (np.zeros((50_000, 1000), np.float32), "has shape"), (np.zeros(3, np.complex64), "holds values of the type"),
+    (np.array(["a"] * 3), "holds values of the type"), (np.array([{}] * 3, dtype=object), "holds pickled objects")])
+def test_odd_arrays_are_refused_by_their_headers(array, wanted, tmp_path):
+    """Nothing is unpacked of an array of another shape or kind."""
+    np.savez_compressed(tmp_path / "odd.npz", a=array)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = read_npz(tmp_path / "odd.npz")
+    with pytest.raises(UsageError, match=rf"odd\.npz: a {wanted}"):
+        checked_arrays(tmp_path / "odd.npz", found, {"a": (3,)}, "it takes one")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+def test_an_array_that_lies_about_its_shape_is_refused(tmp_path):
+    """A header that claims more numbers than the archive holds."""
+    np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
+    data = (tmp_path / "a.npy").read_bytes().replace(b"(3, 4)", b"(3, 9)")
+    with zipfile.ZipFile(tmp_path / "odd.npz", "w") as archive:
+        archive.writestr("a.npy", data)
+    with pytest.raises(UsageError, match="a says that it has the shape"):
+        checked_arrays(tmp_path / "odd.npz", read_npz(tmp_path / "odd.npz"), {"a": (3, 9)}, "it takes one")
