@@ -2,6 +2,9 @@
 
 import gzip
 import io
+import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +15,9 @@ import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.scripts import pack_shards
+from rlenhance.io import parquet
 from rlenhance.io.encoder import encode
+from rlenhance.io.isolate import run_in_child
 from rlenhance.io.photo import Photo
 from rlenhance.learning.data import (
     ImageCache,
@@ -235,7 +240,6 @@ def test_hostile_tables(tmp_path, monkeypatch):
     data = path.read_bytes()
     for content in (data[:-9], data[:100], b"", b"PAR1" + bytes(50) + b"PAR1", b"text"):
         (tmp_path / "b.parquet").write_bytes(content)
-        shards.open_table.cache_clear()
         with pytest.raises(UsageError, match=r"b\.parquet: damaged"):
             read_shard(tmp_path / "b.parquet")
     none = make_table(tmp_path / "c.parquet", [(3,), (4,)], form="bytes", columns=("number",))
@@ -263,9 +267,23 @@ def test_tables_that_unpack_to_gigabytes_are_refused(tmp_path, monkeypatch):
     named = make_table(tmp_path / "b.parquet", [(b"small",)] * 500, 500, "bytes", ("image",), name=["n" * 20_000] * 500)
     with pytest.raises(UsageError, match="more than 100,000 bytes of name in row group 0"):
         read_shard(named)
-    monkeypatch.setattr(shards.Path, "stat", lambda path: SimpleNamespace(st_size=499))
+    monkeypatch.setattr(parquet.Path, "stat", lambda path: SimpleNamespace(st_size=499, st_mtime_ns=0))
     with pytest.raises(UsageError, match="500 rows in 499 bytes"):
-        shards._read_table(large)
+        parquet._table_info(large)
+
+
+def test_a_table_that_ends_its_reader_is_refused(tmp_path, monkeypatch):
+    """pyarrow runs in a child process alone: what crashes there is a refusal that names the table."""
+    path = make_table(tmp_path / "a.parquet", [(png(1),)], form="bytes", columns=("image",))
+    called = []
+    monkeypatch.setattr(parquet, "run_in_child", lambda function, *arguments, **limits: called.append(limits) or
+                        run_in_child(os.abort, name=limits["name"], seconds=5, memory=500))
+    with pytest.raises(UsageError, match=r"a\.parquet: damaged \(its reader crashed with SIGABRT"):
+        read_shard(path)
+    assert 0 < called[0]["memory"] < 8000 and called[0]["seconds"] > 1
+    code = "import sys; from rlenhance.learning.data import read_shard; from pathlib import Path; " \
+        "read_shard(Path(sys.argv[1]))[0][0].image.read(); assert 'pyarrow' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == 0
 
 
 def test_row_groups_in_memory_stay_within_their_budget(tmp_path):
@@ -281,8 +299,7 @@ def test_row_groups_in_memory_stay_within_their_budget(tmp_path):
 def test_without_pyarrow_the_install_line_is_told(tmp_path, monkeypatch):
     """And tar files are read without it."""
     (tmp_path / "a.parquet").write_bytes(b"")
-    shards.open_table.cache_clear()
-    monkeypatch.setattr(shards.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pyarrow: pip install .*\[parquet\]"):
         open_dataset(tmp_path)
 

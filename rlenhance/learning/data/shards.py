@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tarfile
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.core.installation import install_line
 from rlenhance.io.decoder import decode
 from rlenhance.io.files import EXTENSIONS
+from rlenhance.io.parquet import TableInfo, read_cells, read_table_info, read_texts
 from rlenhance.learning.data.examples import Example, scene_of
 from rlenhance.learning.data.image_cache import ImageSource, Source
 
@@ -100,9 +97,9 @@ class ParquetImage(ShardImage):
         return self.file, self.group
 
     def read(self) -> np.ndarray:
-        cell = _GROUPS.column(self.file, self.group, self.column)[self.row].as_py()
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if not isinstance(data, bytes):
+        cells = _GROUPS.column(self.file, self.group, self.column)
+        data = cells[self.row] if self.row < len(cells) else None
+        if data is None:
             raise UsageError(f"{self}: is empty; leave that row out")
         if len(data) > self.largest:
             raise UsageError(f"{self}: {len(data):,} bytes; the limit is {self.largest:,}")
@@ -116,68 +113,26 @@ class _RowGroups:
     """Columns of row groups, the last ones read, within a number of bytes; for several threads."""
 
     def __init__(self, budget: int):
-        self._budget, self._held, self._lock = budget, OrderedDict[tuple[Path, int, str], Any](), threading.Lock()
+        self._budget, self._lock = budget, threading.Lock()
+        self._held = OrderedDict[tuple[Path, int, str], list[bytes | None]]()
 
-    def column(self, file: Path, group: int, name: str) -> Any:
+    def column(self, file: Path, group: int, name: str) -> list[bytes | None]:
         key = file, group, name
         with self._lock:  # one reads for all
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key]
-            with _parquet_errors(file):
-                made = _read_columns(file, group, [name], 1, _GROUP).column(0)
-            self._held[key] = made
-            while len(self._held) > 1 and sum(part.nbytes for part in self._held.values()) > self._budget:
+            made = self._held[key] = read_cells(file, group, name, _GROUP)
+            while len(self._held) > 1 and sum(map(_bytes, self._held.values())) > self._budget:
                 self._held.popitem(last=False)
             return made
 
 
+def _bytes(cells: list[bytes | None]) -> int:
+    return sum(len(cell) for cell in cells if cell)
+
+
 _GROUPS = _RowGroups(_HELD)
-
-
-@lru_cache(maxsize=8)
-def open_table(file: Path) -> Any:
-    """A Parquet table, of which only the description at its end is read.
-
-    Raises:
-        UsageError: the extra `parquet` is missing; no such file, or no table.
-    """
-    if importlib.util.find_spec("pyarrow") is None:
-        raise UsageError(f"{file}: reading Parquet needs the package pyarrow: {install_line('parquet')}")
-    import pyarrow.parquet
-
-    with _parquet_errors(file):
-        return pyarrow.parquet.ParquetFile(file)
-
-
-def _read_columns(file: Path, group: int, names: list[str], rows: int, limit: int) -> Any:
-    """Columns of a row group as a table, read so many rows at a time: a dictionary of a few bytes may stand for
-    gigabytes.
-
-    Raises:
-        UsageError: they have more bytes than the limit.
-    """
-    import pyarrow
-
-    batches, size = [], 0
-    for batch in open_table(file).iter_batches(batch_size=rows, row_groups=[group], columns=names):
-        batches.append(batch)
-        size += batch.nbytes
-        if size > limit:
-            raise UsageError(f"{file}: more than {limit:,} bytes of {one_line(', '.join(names))[:100]} in row group "
-                             f"{group}, which are read together: write it with smaller row groups (row_group_size)")
-    return pyarrow.Table.from_batches(batches)
-
-
-@contextmanager
-def _parquet_errors(file: Path) -> Iterator[None]:
-    """What goes wrong with a table, as a UsageError."""
-    try:
-        yield
-    except UsageError:
-        raise
-    except (OSError, ValueError, KeyError, IndexError, MemoryError) as error:  # pyarrow's are among them
-        raise UsageError(f"{file}: damaged, cut off, or no Parquet table ({one_line(str(error))[:200]})") from error
 
 
 def shard_files(path: Path | str) -> list[Path]:
@@ -278,51 +233,36 @@ def _is_gzip(file: Path) -> bool:
 
 
 def _read_table(file: Path) -> tuple[list[Example], list[str]]:
-    table = open_table(file)
-    with _parquet_errors(file):
-        schema, description = table.schema_arrow, table.metadata
-        columns = _picture_columns(schema)
-        if not columns:
-            raise UsageError(f"{file}: no column of pictures; it has {one_line(', '.join(schema.names))[:200]}, and "
-                             f"pictures are bytes, or structures with a field bytes, in a column called image, or "
-                             f"low and high")
-        labels = [name for name in ("scene", "name", "__key__", "path") if name in schema.names]
-        if description.num_rows > (size := file.stat().st_size):
-            raise UsageError(f"{file}: damaged ({description.num_rows:,} rows in {size:,} bytes); take another copy of "
-                             f"it")
-        found, lines, first = [], [], 0
-        for group in range(description.num_row_groups):
-            part = description.row_group(group)
-            for number in range(part.num_columns):
-                column = part.column(number)
-                if column.path_in_schema.split(".")[0] in columns.values() and column.total_uncompressed_size > _GROUP:
-                    raise UsageError(f"{file}: {column.total_uncompressed_size:,} bytes of pictures in row group "
-                                     f"{group}, which are read together; the limit is {_GROUP:,}: write it with "
-                                     f"smaller row groups (row_group_size)")
-            texts = _read_columns(file, group, labels, 64, _LABELS).to_pydict() if labels and part.num_rows else {}
-            for row in range(part.num_rows):
-                told = {name: str(texts[name][row]) for name in labels if texts[name][row] is not None}
-                key = told.get("name") or told.get("__key__") or told.get("path") or f"{first + row:08d}"
-                sample: dict[str, Source] = {part_name: ParquetImage(file, name, group, row)
-                                             for part_name, name in columns.items()}
-                example, line = _example(file, key, Path(key).stem, sample, told.get("scene"))
-                found += [example] if example else []
-                lines += [line] if line else []
-            first += part.num_rows
+    table = read_table_info(file)
+    columns = _picture_columns(table)
+    if not columns:
+        raise UsageError(f"{file}: no column of pictures; it has {one_line(', '.join(table.columns))[:200]}, and "
+                         f"pictures are bytes, or structures with a field bytes, in a column called image, or low and "
+                         f"high")
+    labels = [name for name in ("scene", "name", "__key__", "path") if name in table.columns]
+    found, lines, first = [], [], 0
+    for group, part in enumerate(table.groups):
+        for name in columns.values():
+            if part.sizes.get(name, 0) > _GROUP:
+                raise UsageError(f"{file}: {part.sizes[name]:,} bytes of pictures in row group {group}, which are read "
+                                 f"together; the limit is {_GROUP:,}: write it with smaller row groups "
+                                 f"(row_group_size)")
+        texts = read_texts(file, group, labels, _LABELS) if labels and part.rows else {}
+        for row in range(part.rows):
+            told = {name: texts[name][row] or "" for name in labels if texts[name][row] is not None}
+            key = told.get("name") or told.get("__key__") or told.get("path") or f"{first + row:08d}"
+            sample: dict[str, Source] = {part_name: ParquetImage(file, name, group, row)
+                                         for part_name, name in columns.items()}
+            example, line = _example(file, key, Path(key).stem, sample, told.get("scene"))
+            found += [example] if example else []
+            lines += [line] if line else []
+        first += part.rows
     return found, lines
 
 
-def _picture_columns(schema: Any) -> dict[str, str]:
-    """Part of the sample -> column, of those that hold bytes or structures with bytes."""
-    import pyarrow
-
-    def holds(kind: Any) -> bool:
-        if pyarrow.types.is_struct(kind):
-            index = kind.get_field_index("bytes")
-            return index >= 0 and holds(kind.field(index).type)
-        return pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind)
-
-    named = {field.name.lower(): field.name for field in schema if holds(field.type)}
+def _picture_columns(table: TableInfo) -> dict[str, str]:
+    """Part of the sample -> column."""
+    named = {name.lower(): name for name in table.bytes_columns}
     known = {part: name for part, name in named.items() if part in (*INPUTS, *TARGETS)}
     return known or (named if len(named) == 1 else {})
 

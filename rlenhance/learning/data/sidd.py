@@ -16,6 +16,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError, one_line, printable
 from rlenhance.io.containers import EXTENSIONS
+from rlenhance.io.isolate import run_in_child
 from rlenhance.io.limits import DAMAGE
 from rlenhance.learning.data.examples import Example
 from rlenhance.learning.data.image_cache import ImageSource
@@ -201,12 +202,8 @@ def _load(path: Path, variable: str, changed: int) -> np.ndarray:
 
 def _isolated(function: Callable[..., R], path: Path, *arguments: Any) -> R:
     """Call a reader of .mat files in a child process, which a damaged file may crash: SciPy trusts its sizes."""
-    from rlenhance.io.isolate import AVAILABLE, run_isolated
-
-    if not AVAILABLE:
-        return function(path, *arguments)
     megabytes = path.stat().st_size / 2**20
-    return run_isolated(function, path, *arguments, name=path, seconds=_SECONDS + megabytes / 4,
+    return run_in_child(function, path, *arguments, name=path, seconds=_SECONDS + megabytes / 4,
                         memory=_MEMORY + _UNPACKED * megabytes)
 
 

@@ -61,8 +61,6 @@ def read_npz(path: Path) -> Mapping[str, StoredArray]:
         with ZipFile(path) as archive:
             # what is in the archive beside arrays (a .pth is such an archive) stays unread: it has no array's name
             members = [name for name in archive.namelist() if name.endswith(".npy")]
-            if not members:
-                raise ValueError("no arrays")
             return {name.removesuffix(".npy"): _from_member(path, archive, name) for name in members}
     except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
         # the text of NumPy's own error advises unsafe loading
