@@ -23,6 +23,7 @@ from rlenhance.io.encoder import encode as encode
 from rlenhance.io.isolate import run_isolated
 from rlenhance.io.limits import MEGAPIXELS, decode_memory, most_bytes
 from rlenhance.io.photo import Photo as Photo
+from rlenhance.io.temporary import remove_folder
 
 #: Seconds after which a temporary file that was not written to is one of a killed run.
 LEFTOVER_AGE = 3600.0
@@ -173,7 +174,7 @@ def _put(temporary: Path, path: Path) -> None:
 
 
 def remove_leftovers(folder: Path, recursive: bool = False) -> None:
-    """Remove temporary files of killed runs: ours by their names, and not written to for `LEFTOVER_AGE`.
+    """Remove temporary files and folders of killed runs: ours by their names, and not written to for `LEFTOVER_AGE`.
 
     Args:
         folder: where they are.
@@ -187,8 +188,12 @@ def remove_leftovers(folder: Path, recursive: bool = False) -> None:
                 continue
             with suppress(OSError):
                 about = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(about.st_mode) and time.time() - about.st_mtime > LEFTOVER_AGE:
+                if time.time() - about.st_mtime <= LEFTOVER_AGE:
+                    continue
+                if stat.S_ISREG(about.st_mode):
                     os.unlink(entry.path)
+                elif stat.S_ISDIR(about.st_mode):
+                    remove_folder(Path(entry.path))
 
 
 _remove_leftovers_once = lru_cache(maxsize=256)(remove_leftovers)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import select
 import shlex
 import shutil
+import signal
 import stat
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from rlenhance.core.errors import UsageError, check_ranges, one_line
 from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.io import Photo, encode
 from rlenhance.io.files import decode_within
+from rlenhance.io.temporary import temporary_folder
 
 _SUPERVISOR = Path(__file__).with_name("supervise.py")
 _PLACE = re.compile(r"\{(in|out)(?:\.([a-z]+))?\}")
@@ -28,6 +31,7 @@ _SMALLEST_FILE = 64 << 20  # bytes that a command may write into a file, whateve
 _PIXEL_BYTES = 64  # and so many for each pixel of a larger one
 _MOST_TOLD = 200  # characters of its complaints
 _PROCESSES = 200  # that a command may have at a time
+_GRACE = 40.0  # seconds beyond its time after which a command's supervisors are given up
 _LONGEST = 4000  # characters of a command
 
 
@@ -109,18 +113,18 @@ class Command:
         """
         words, endings = self.words(), dict[str, str]()
         pixels = to_pixels(to_planes(picture), np.uint8)
-        with tempfile.TemporaryDirectory(prefix="rlenhance-tool-") as folder:
+        with temporary_folder("rlenhance-tool-") as folder:
 
             def path_of(match: re.Match[str]) -> str:
                 endings[match[1]] = match[2] or "png"
-                path = Path(folder) / f"{match[1]}.{match[2] or 'png'}"
+                path = folder / f"{match[1]}.{match[2] or 'png'}"
                 if match[1] == "in" and not path.exists():
                     path.write_bytes(encode(Photo(pixels), path.suffix))
                 return str(path)
 
             filled = [words[0], *(_PLACE.sub(path_of, word) for word in words[1:])]
-            self._run(filled, Path(folder), pixels.shape[0] * pixels.shape[1])
-            return self._read(Path(folder) / f"out.{endings['out']}", pixels)
+            self._run(filled, folder, pixels.shape[0] * pixels.shape[1])
+            return self._read(folder / f"out.{endings['out']}", pixels)
 
     def _run(self, words: list[str], folder: Path, count: int) -> None:
         """Run the words on a picture of so many pixels; all that they have started has ended then."""
@@ -134,11 +138,19 @@ class Command:
                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints,
                                       env=os.environ | {"TMPDIR": str(folder)}, start_new_session=True) as process:
                     assert process.stdout is not None and process.stdin is not None
+                    ended: list[str] = []
                     try:
-                        ended = process.stdout.readline(100).decode(errors="replace").split()
+                        late = self.seconds + _GRACE
+                        ready = select.select([process.stdout], [], [], late)[0]
+                        ended = process.stdout.readline(100).decode(errors="replace").split() if ready else ["attacked"]
                     finally:
                         process.stdin.close()  # the supervisor ends all, should it not have done so
-                        process.wait()
+                        try:
+                            process.wait(_GRACE)
+                        except subprocess.TimeoutExpired:
+                            process.kill()
+                        if ended in ([], ["attacked"]):
+                            end_processes_of(folder)
             except OSError as error:
                 raise UsageError(f"{self.text!r:.80} cannot be started ({error.strerror})") from error
         if ended == ["exit", "0"]:
@@ -146,6 +158,9 @@ class Command:
         if ended[:1] == ["time"]:
             raise UsageError(f"{self.text!r:.80} took more than {self.seconds:g} seconds; raise the limit "
                              f"(Command.seconds), or reduce the picture")
+        if ended[:1] == ["attacked"]:
+            raise UsageError(f"{self.text!r:.80} stopped or killed the process that watches it, and was ended; do not "
+                             f"use it")
         if ended[:1] == ["processes"]:
             raise UsageError(f"{self.text!r:.80} had more than {_PROCESSES} processes at a time and was ended")
         how = f"ended with {' '.join(ended)}" if ended else "was killed with its supervisor"
@@ -180,6 +195,18 @@ class Command:
             raise UsageError(f"{self.text!r:.80} made a picture of {photo.pixels.shape[1]}x{photo.pixels.shape[0]} "
                              f"pixels out of {width}x{height}; a tool keeps the size")
         return to_pixels(to_planes(photo.pixels), np.float32)
+
+
+def end_processes_of(folder: Path) -> None:
+    """End what still runs with a folder as its temporary one, where the system tells.
+
+    Nothing does, unless a command has killed all that watched it.
+    """
+    mark = b"TMPDIR=" + os.fsencode(folder) + b"\0"
+    for process in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError, ValueError):
+            if mark in process.read_bytes() + b"\0":
+                os.kill(int(process.parent.name), signal.SIGKILL)
 
 
 def _largest_file(count: int) -> int:

@@ -4,7 +4,7 @@ A program of its own, with the standard library alone. LIMITS are seconds on the
 a file, seconds of processor time, and processes at a time, with colons between. The command ends, and what it has
 started with it, when the time is over, when it ends itself, when it has too many processes, or when standard input
 ends: when the process that has asked for it is gone. One line on standard output says how: "exit STATUS",
-"signal NUMBER", "time", "processes" or "parent".
+"signal NUMBER", "time", "processes", "parent", or "attacked": it stopped or killed the process that watches it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,42 @@ _PATIENCE = 10.0  # seconds in which killed processes end
 _GLANCE = 0.05  # seconds between counts of the processes
 
 
+def guard(limits: str, words: list[str]) -> None:
+    """Run `main` in a child. Where the command stops it, kills it or makes it late, this process ends them all.
+
+    A command has the rights of its user, and may send signals to its parent; that is not this process.
+    """
+    _adopt_orphans()
+    supervisor = os.fork()
+    if not supervisor:
+        try:
+            main(limits, words)
+        finally:
+            os._exit(0)
+    late = time.monotonic() + float(limits.split(":")[0]) + 2 * _PATIENCE
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    while time.monotonic() < late:
+        found, status = os.waitpid(supervisor, os.WNOHANG | os.WUNTRACED)
+        if found and os.WIFEXITED(status):
+            return
+        if found:  # stopped or killed
+            break
+        time.sleep(_GLANCE / 5)
+    _send(supervisor, signal.SIGKILL)
+    _end_all(supervisor)
+    with contextlib.suppress(OSError):
+        os.write(1, b"attacked\n")
+
+
+def _adopt_orphans() -> None:
+    with contextlib.suppress(OSError, AttributeError):  # Linux alone; elsewhere a daemon escapes
+        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
 def main(limits: str, words: list[str]) -> str:
     """Run the command; how it ended."""
     seconds, memory, size, processor, most = (float(part) for part in limits.split(":"))
-    with contextlib.suppress(OSError, AttributeError):  # Linux alone; elsewhere a daemon escapes
-        ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    _adopt_orphans()
     waiting, waking = os.pipe()
     os.set_blocking(waking, False)
     signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -129,4 +160,4 @@ def _children(process: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    guard(sys.argv[1], sys.argv[2:])

@@ -93,7 +93,7 @@ def test_other_limits_are_refused(limits):
     ("os.truncate(os.open(sys.argv[2], os.O_CREAT | os.O_RDWR), 1 << 33)", "File too large"),
     ("x = bytearray(3 << 30)", "MemoryError"),
     ("os.kill(os.getpid(), 11)", "signal 11"),
-    ("os.kill(os.getppid(), 9)", "killed with its supervisor"),
+    ("os.kill(os.getppid(), 9)", "stopped or killed the process that watches it"),
 ])
 def test_what_fails_is_told_in_one_line(run, code, told):
     """A failure, and output that is no picture of this size, are refused; nothing outside the folder is read."""
@@ -211,3 +211,53 @@ def test_any_text_is_a_command_or_refused(text):
         assert "\n" not in str(error) and "\x1b" not in str(error)
     else:
         assert os.path.isabs(words[0]) and os.access(words[0], os.X_OK) and "{in" in text and "{out" in text
+
+
+#: Commands that attack who watches them. `watch` writes the number of a child that would live on.
+ATTACKS = {
+    "stops its supervisor": "os.kill(os.getppid(), 19); time.sleep(60)",
+    "kills its supervisor": "watch(); os.kill(os.getppid(), 9); time.sleep(60)",
+    "kills it behind a daemon": "watch(); os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0); "
+                                "[os.kill(p, 9) for p in parents[:1]]; time.sleep(60)",
+    "kills all that watches": "watch(); [os.kill(p, 9) for p in parents[:2]]; time.sleep(60)",
+    "stops all that watches and goes": "watch(); [os.kill(p, 19) for p in parents[:2]]",
+}
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="who descends from whom is told by /proc")
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_who_attacks_its_supervisor_is_ended(run, tmp_path, monkeypatch, attack):
+    """Soon, in one line; nothing lives on and its files are gone."""
+    monkeypatch.setattr("rlenhance.tools.command._GRACE", 3.0)
+    kept = tmp_path / "kept"
+    code = ("import subprocess\n"
+            "def parent(p): return int(open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1])\n"
+            "parents = [os.getppid()]\nparents.append(parent(parents[0]))\n"
+            f"def watch(): open({str(kept)!r}, 'w').write(str(subprocess.Popen(['sleep', '60']).pid))\n"
+            + ATTACKS[attack])
+    began = time.monotonic()
+    with pytest.raises(UsageError) as refused:
+        run(code, seconds=2)
+    assert time.monotonic() - began < 30 and "\n" not in str(refused.value)
+    while kept.exists() and _alive(int(kept.read_text())):  # it was killed, and init removes it
+        assert time.monotonic() - began < 30
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("code", [
+    "for n in range(1500): os.mkdir('d'); os.chdir('d')",
+    "os.mkdir('a'); open('a/x', 'w'); os.chmod('a', 0)",
+    "os.symlink('/', 'root'); os.mkfifo('pipe')",
+    "here = os.getcwd(); os.rename(here, here + '-moved'); os.symlink('/etc', here)",
+    "here = os.getcwd(); os.mkdir('x'); os.rename(here, here + '-moved'); os.mkdir(here); open(here + '/y', 'w')",
+])
+def test_a_folder_goes_whatever_was_done_to_it(run, temporary, code):
+    """Deep, closed, full of odd files, moved away, replaced by a link: it is removed, and no link is followed."""
+    before = set(os.listdir("/etc"))
+    with pytest.raises(UsageError, match="wrote no result"):
+        run(f"os.chdir(os.path.dirname(sys.argv[1]))\n{code}")
+    assert set(os.listdir("/etc")) == before
+    for left in temporary.iterdir():  # a folder that it has made itself under the old name
+        assert left.name.startswith("rlenhance-tool-") and [path.name for path in left.iterdir()] == ["y"]
+        (left / "y").unlink()
+        left.rmdir()

@@ -6,7 +6,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from rlenhance.engine.onnx_file import read_facts
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, find_checkpoint, read_config, read_info
 from rlenhance.hub.shipped import CARD, FOLDER, README, card_text, locate
 from rlenhance.hub.weight_files import file_digest
-from rlenhance.io.files import write_bytes
+from rlenhance.io.files import remove_leftovers, write_bytes
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.hub.onnx import export_model
 from rlenhance.learning.models.base import FeedForwardModel
@@ -73,7 +72,9 @@ def write_hub_folder(model: Path | str, folder: Path, *, name: str = "", card: P
     text = card or (source / CARD if shipped else None)
     about = "" if text is None else card_text(text)
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{secrets.token_hex(4)}.", suffix=".part", dir=folder.absolute().parent))
+    remove_leftovers(folder.absolute().parent)
+    beside = folder.absolute().with_name(f".rlenhance-{secrets.token_hex(8)}.part")
+    beside.mkdir()
     try:
         beside.chmod(0o755)
         config = read_config(source)
