@@ -43,6 +43,8 @@ VISIBLE: Mapping[str, float] = {"exposure_shift": 8.5, "contrast": 2.0, "color":
 CONTEXT = ("stops", "bright", "saturation")
 #: Picks after which the first look can be had, and after which it is not worth to go on.
 FEWEST, MOST = 4, 15
+_MOST_PICKS = 200  # that a state may hold: people stop after a dozen
+_ROUNDED = 1e-5  # by which a stored value may lie beyond its range
 _ENOUGH = 0.9  # expected share of what can be gained
 _SLIGHT = 0.05  # of a usual departure, per standard deviation of a statistic: a knob depends on the picture beyond it
 
@@ -82,8 +84,10 @@ class TasteSession:
                  knobs: Sequence[str] | None = None, seed: int = 0):
         if not photos:
             raise UsageError("a taste is learned on photographs; name at least one")
-        if not 2 <= options <= 9:
-            raise UsageError(f"options must lie between 2 and 9; got {options}")
+        if type(options) is not int or not 2 <= options <= 9:
+            raise UsageError(f"options must lie between 2 and 9; got {options!r:.60}")
+        if type(seed) is not int or not 0 <= seed < 2**32:
+            raise UsageError(f"seed must be a whole number from 0 to {2**32 - 1}; got {seed!r:.60}")
         if not enhancer.preference_ranges:
             raise UsageError(f"{enhancer.folder}: takes no preferences, so there is nothing to choose; use a policy")
         self.enhancer, self.count, self.seed = enhancer, options, seed
@@ -266,16 +270,24 @@ def resume(state: str | bytes, source: Path | str, enhancer: Enhancer,
             raise UsageError(f"{source}: was begun with another model, whose weights have the SHA-256 "
                              f"{found['sha256']!r:.80}: name that model")
         known = [(entry["name"], entry["sha256"]) for entry in found["photos"]]
-        session = TasteSession(enhancer, photos, options=found["options"], knobs=found["knobs"], seed=found["seed"])
+        try:
+            session = TasteSession(enhancer, photos, options=found["options"], knobs=found["knobs"],
+                                   seed=found["seed"])
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from error
         here = [(name, _digest(pixels)) for name, pixels in session.photos.items()]
         if known != here:
             differing = [name for name, _ in {*known} ^ {*here}] or [known[0][0]]
             raise UsageError(f"{source}: was begun with other photographs ({min(differing)!r:.60} differs): name the "
                              f"same ones in the same order, or begin anew")
+        if len(found["picks"]) > _MOST_PICKS:
+            raise ValueError(f"{len(found['picks'])} picks; at most {_MOST_PICKS} are asked for")
         for entry in found["picks"]:
-            values = np.array(entry["options"], float)
-            instead = np.array(entry["instead"], float) if "instead" in entry else None
-            number, answer = int(entry["photo"]), check_answer(entry["answer"], len(values))
+            values = _knob_values(entry["options"], session.model.space)
+            instead = _knob_values(entry["instead"], session.model.space) if "instead" in entry else None
+            if type(entry["photo"]) is not int:
+                raise ValueError("the photo of a pick is its number")
+            number, answer = entry["photo"], check_answer(entry["answer"], len(values))
             fits = values.shape == (session.count, len(session.model.space.names)) and 0 <= number < len(photos) \
                 and (values.shape[1:] == instead.shape if instead is not None else answer != "neither")
             if not fits:
@@ -286,6 +298,19 @@ def resume(state: str | bytes, source: Path | str, enhancer: Enhancer,
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"{source}: is damaged ({error}); begin anew") from error
     return session
+
+
+def _knob_values(found: object, space: KnobSpace) -> np.ndarray:
+    """Values of the knobs in a state, (..., D), if they are such as a question has.
+
+    Raises:
+        ValueError: they are none, not finite, or beyond the range of their knob.
+    """
+    values = np.array(found, dtype=float)
+    if values.shape[-1:] != (len(space.names),) or not np.isfinite(values).all() or \
+            (values < space.low - _ROUNDED).any() or (values > space.high + _ROUNDED).any():
+        raise ValueError("a pick has knobs beyond their ranges")
+    return values
 
 
 def knob_settings(settings: EnhanceSettings, knobs: Mapping[str, float]) -> EnhanceSettings:

@@ -112,3 +112,18 @@ def test_neither_turns_away_from_what_was_shown(enhancer):
     points = space.to_points(np.vstack([pick.instead, pick.options]))
     liked = session.model.belief.utilities(points, np.zeros(3)).mean(axis=0)
     assert liked[0] > liked[1:].max()
+
+
+@pytest.mark.parametrize(("place", "value"), [
+    (("seed",), -1), (("seed",), "x"), (("seed",), 2**40), (("seed",), 1.5), (("seed",), True), (("options",), 4.0),
+    (("picks", 0, "options", 0, 0), 1e308), (("picks", 0, "options", 0, 0), -1e308), (("picks", 0, "options", 0), []),
+    (("picks", 0, "options", 0, 0), "x"), (("picks", 0, "photo"), 0.5), (("picks", 0, "photo"), -1),
+    (("picks",), [{}] * 1200), (("picks",), "many"), (("picks", 0), None), (("photos",), 3)])
+def test_a_state_that_no_dialogue_has_written_is_refused(enhancer, place, value):
+    """Its seed, its picks and their knobs are checked by type, number and range, and the file is named."""
+    state = found = json.loads(_answered(enhancer, [0]).to_json())
+    for key in place[:-1]:
+        found = found[key]
+    found[place[-1]] = value
+    with pytest.raises(UsageError, match=r"^state\.json: "):
+        resume(json.dumps(state), "state.json", enhancer, _photos())
