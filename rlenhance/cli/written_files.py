@@ -104,6 +104,8 @@ def refuse_stranger(path: Path, kind: str, flag: str, may_replace: bool) -> None
         check_output(path, (), may_replace)
     except UsageError as error:
         raise UsageError(f"{flag} {error}") from error
+    if os.path.islink(path) and not os.path.exists(path):
+        raise UsageError(f"{flag} {path}: is a link that leads nowhere; name another file, or remove it")
     if os.path.isfile(path) and not is_own(path, kind):
         raise UsageError(f"{flag} {path}: exists and is no {kind} that rlenhance wrote, so it is not replaced; name "
                          f"another file, or remove it")
