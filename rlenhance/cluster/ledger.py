@@ -123,7 +123,7 @@ class Ledger:
     def _read(self, data: bytes) -> dict[str, str] | None:
         """Cut off what a kill has left, and read the rest; what the last part was made by, or None."""
         whole = data[: data.rfind(b"\n") + 1]
-        if not (_made_by(whole[: whole.find(b"\n")]) is not None if whole else _is_begun(data)):
+        if not (_made_by(whole[: whole.find(b"\n")], self.path) is not None if whole else _is_begun(data)):
             raise UsageError(f"{self.path}: is no ledger; name another file (ledger)")
         if len(whole) < len(data):
             self.damaged += 1
@@ -131,7 +131,7 @@ class Ledger:
                 os.ftruncate(self._file, len(whole))
         current: dict[str, str] | None = None
         for line in whole.splitlines():
-            made_by = _made_by(line)
+            made_by = _made_by(line, self.path)
             if made_by is not None:
                 current = made_by
                 continue
@@ -162,7 +162,7 @@ def _is_begun(data: bytes) -> bool:
     return data[: len(head)] == head[: len(data)]
 
 
-def _made_by(line: bytes) -> dict[str, str] | None:
+def _made_by(line: bytes, path: Path) -> dict[str, str] | None:
     """What a line says of the results that follow it; None: it is another line.
 
     Raises:
@@ -176,7 +176,7 @@ def _made_by(line: bytes) -> dict[str, str] | None:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     if head.get("format") != FORMAT:
-        raise UsageError(f"a ledger of format {head.get('format')!r:.20}, and this version of rlenhance reads "
+        raise UsageError(f"{path}: a ledger of format {head.get('format')!r:.20}, and this version of rlenhance reads "
                          f"{FORMAT}: name another one (ledger)")
     return made_by
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlenhance.core.errors import UsageError
+from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.json_files import check_finite, parse_json
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.looks.taste_model import Certainty, KnobSpace, Pick, TasteModel, check_answer
@@ -296,7 +296,7 @@ def resume(state: str | bytes, source: Path | str, enhancer: Enhancer,
             session._earlier.append(session.model)
             session._moved_to(session.model.after(pick))
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{source}: is damaged ({error}); begin anew") from error
+        raise UsageError(f"{source}: is damaged ({one_line(error)[:200]}); begin anew") from error
     return session
 
 

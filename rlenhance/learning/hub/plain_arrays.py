@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -62,7 +63,8 @@ def read_npz(path: Path) -> Mapping[str, StoredArray]:
             # what is in the archive beside arrays (a .pth is such an archive) stays unread: it has no array's name
             members = [name for name in archive.namelist() if name.endswith(".npy")]
             return {name.removesuffix(".npy"): _from_member(path, archive, name) for name in members}
-    except (OSError, ValueError, EOFError, BadZipFile, NotImplementedError, RuntimeError, zlib.error) as error:
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, BadZipFile, NotImplementedError, RuntimeError,
+            OverflowError, TokenError, zlib.error) as error:
         # the text of NumPy's own error advises unsafe loading
         raise UsageError(f"{path}: damaged, or not a NumPy archive of plain arrays (.npz); pickles are never "
                          f"loaded") from error
