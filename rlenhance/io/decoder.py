@@ -101,6 +101,22 @@ def _by_pillow(data: bytes, name: str, kind: Container,
         return pixels, Encoding(kind.name, 1 if mode == "1" else depth, mode, options), image.info
 
 
+def header_megapixels(head: bytes, name: str) -> float:
+    """The size that the beginning of a PNG or JPEG tells, in megapixels: 0 where it is damaged; of others infinite.
+
+    Raises:
+        UsageError: it is no picture.
+    """
+    kind = sniff(head, name)
+    if kind.name not in ("PNG", "JPEG"):
+        return float("inf")
+    try:
+        with _opened(kind, head) as image:
+            return image.width * image.height / 1e6
+    except (*DAMAGE, MemoryError):
+        return 0.0
+
+
 def _opened(kind: Container, data: bytes) -> Image.Image:
     """Not with Image.open, whose limit of pixels is global to the process."""
     if kind.name == "JPEG":

@@ -19,6 +19,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
 from rlenhance.io.decoder import decode as decode
+from rlenhance.io.decoder import header_megapixels
 from rlenhance.io.encoder import encode as encode
 from rlenhance.io.isolate import run_isolated
 from rlenhance.io.limits import MEGAPIXELS, decode_memory, most_bytes
@@ -69,14 +70,16 @@ def read_bounded(file: BinaryIO, name: Path | str, megapixels: float = MEGAPIXEL
     Raises:
         UsageError: there is more.
     """
-    parts = [file.read(64)]
+    parts = [file.read(_CHUNK)]
+    if len(parts[0]) == _CHUNK:  # a large one: what its header says may be less than what is allowed
+        megapixels = min(megapixels, header_megapixels(parts[0], str(name)))
     left = most = most_bytes(parts[0], megapixels)
     left -= len(parts[0])
     while part := file.read(min(left + 1, _CHUNK)):
         parts.append(part)
         left -= len(part)
         if left < 0:
-            raise UsageError(f"{name}: holds more than {most / 1e6:,.0f} MB, which a picture of {megapixels:g} "
+            raise UsageError(f"{name}: holds more than {most / 1e6:,.0f} MB, which a picture of {megapixels:.3g} "
                              f"megapixels in this format does not take; raise the limit (megapixels), or cut off what "
                              f"lies behind the picture")
     return b"".join(parts)

@@ -40,6 +40,13 @@ _DEEDS = {
     "closes": "os.closerange(0, 64)",
     "working place": "os.mkdir(folder + '/w'); os.chdir(folder + '/w'); os.rmdir(folder + '/w')",
     "no rights": "os.chmod(folder, 0o500)",
+    "stops its supervisor": "os.kill(os.getppid(), 19); time.sleep(60)",
+    "kills its supervisor": "os.kill(os.getppid(), 9); time.sleep(60)",
+    "kills it behind a daemon": "p = os.getppid(); os.fork() or (os.setsid(), os.kill(p, 9), time.sleep(60))",
+    "kills all that watches": "p = os.getppid(); q = int(open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1])"
+                              "; [os.kill(each, 9) for each in (p, q)]; time.sleep(60)",
+    "nests": "os.chdir(folder); [(os.mkdir('d'), os.chdir('d')) for _ in range(1500)]; os.chdir('/')",
+    "moves its folder": "os.rename(folder, folder + '-moved'); os.symlink('/etc', folder)",
 }
 #: What it leaves as its result.
 _RESULTS = {

@@ -15,6 +15,7 @@ import torch
 from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.run_lock import LOCK
 from rlenhance.experiments.tasks.lowlight import LOWLIGHT
+from rlenhance.experiments.tasks.toolchain import TOOLCHAIN
 from tests.stress.registry import Broken, Case, Property
 from tests.support.data import make_pairs
 
@@ -22,15 +23,24 @@ _FILES = ("last/model.safetensors", "last/training.safetensors", "best/model.saf
 _WORDS = ("--updates", "10", "--eval-interval", "2", "--batch-size", "2", "--crop", "16", "--device", "cpu",
           "--no-progress")
 _POLICY = ("--state-size", "16", "--horizon", "2", "--actions", "curve")
-_LEARNERS = {"supervised": ("--learner", "supervised"), "a3c": ("--learner", "a3c", *_POLICY)}
+_CHAIN = ("--tools", "median", "unsharp", "--patches", "6", "--val-patches", "4", "--horizon", "2", "--hidden", "16",
+          "--updates", "6", "--eval-interval", "2", "--batch-size", "4", "--device", "cpu", "--no-progress")
+#: Learner -> its task and words; every learner that is registered has an entry.
+_LEARNERS = {
+    "supervised": (LOWLIGHT, ("--learner", "supervised")),
+    **{name: (LOWLIGHT, ("--learner", name, *_POLICY)) for name in ("a3c", "sac", "direct")},
+    "dqn": (TOOLCHAIN, ("--learner", "dqn", "--dqn.gradient-steps", "2", "--dqn.states", "8")),
+    "vine": (TOOLCHAIN, ("--learner", "vine", "--vine.gradient-steps", "2", "--vine.states", "8"))}
 _PATIENCE = 120  # seconds that a training may take here
 
 
 def _words(place, learner):
-    return ["--data", str(place / "pairs"), "--out", str(place), "--name", "run", *_LEARNERS[learner], *_WORDS]
+    task, own = _LEARNERS[learner]
+    where = ["--out", str(place), "--name", "run", *own]
+    return [*where, *_CHAIN] if task is TOOLCHAIN else ["--data", str(place / "pairs"), *where, *_WORDS]
 
 
-def _train(words):
+def _train(task, words):
     """Start a training in a fork; the process."""
     child = os.fork()
     if child == 0:
@@ -40,7 +50,7 @@ def _train(words):
             log = os.open(os.devnull, os.O_WRONLY)
             os.dup2(log, 1)
             with contextlib.redirect_stdout(io.StringIO()):
-                status = train_command(LOWLIGHT, words)
+                status = train_command(task, words)
         finally:
             os._exit(status)
     return child
@@ -73,7 +83,7 @@ def _whole(learner):
         place = Path(folder)
         make_pairs(place / "pairs")
         begun = time.monotonic()
-        status = _ended(_train(_words(place, learner)))
+        status = _ended(_train(_LEARNERS[learner][0], _words(place, learner)))
         if status:
             raise Broken(f"the uninterrupted training ended with {status}")
         return _left(place / "run"), time.monotonic() - begun
@@ -96,7 +106,7 @@ def check(case, folder):
     for moment in [*case.options["moments"], None]:
         begun = (run / "config.json").is_file()
         again = ["--resume", str(run), "--no-progress", "--device", "cpu"]
-        child = _train(again if begun else _words(folder, case.name))
+        child = _train(_LEARNERS[case.name][0], again if begun else _words(folder, case.name))
         if moment is not None:
             time.sleep(moment * seconds)
             with contextlib.suppress(ProcessLookupError):
