@@ -22,7 +22,7 @@ def cases(rng):
 
 
 @functools.cache
-def _import():
+def prepare():
     """What a page needs, once: pages are forked."""
     os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1")
     import torch
@@ -36,14 +36,14 @@ def _import():
 
 def check(case, folder):
     """Kill a page; the next one serves, and when it ends the folder for temporary files holds what was there before."""
-    _import()
+    prepare()
     (folder / "notes").mkdir()
     (folder / "rlenhance-page-notes").mkdir()
     (folder / "rlenhance-page-notes/a.txt").write_text("mine")
     before = sorted(path.relative_to(folder) for path in folder.rglob("*"))
-    pid, out = _start(folder)
+    pid, out = start(folder)
     if case.options["started"]:
-        port = _port(out)
+        port = port_of(out)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         way = case.options["way"]
         connection.request("GET" if way == "/api" else "POST", way, None if way == "/api" else _png(400))
@@ -54,8 +54,8 @@ def check(case, folder):
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     os.close(out)
-    pid, out = _start(folder)
-    connection = http.client.HTTPConnection("127.0.0.1", _port(out), timeout=60)
+    pid, out = start(folder)
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(out), timeout=60)
     connection.request("POST", "/api/enhance?name=a.png", _png())
     status = connection.getresponse().status
     connection.close()
@@ -68,7 +68,7 @@ def check(case, folder):
         raise Broken(f"status {status}; pages {pages}; {set(after) ^ set(before)}")
 
 
-def _start(folder):
+def start(folder, *words):
     """A page in a forked process: its id, and what it prints."""
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -83,12 +83,12 @@ def _start(folder):
         tempfile.tempdir = str(folder)
         from rlenhance.cli.main import main
 
-        main(["demo", "--port", "0", "--runs", str(folder / "notes")])
+        main(["demo", "--port", "0", "--runs", str(folder / "notes"), *words])
     finally:
         os._exit(0)
 
 
-def _port(out):
+def port_of(out):
     text = b""
     while b"\n" not in text:
         part = os.read(out, 1000)
