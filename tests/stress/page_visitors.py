@@ -70,5 +70,5 @@ def check(case, folder):
 
 
 PROPERTY = Property("page_visitors", "Forged addresses help no guesser, and whoever guesses or holds connections, the "
-                    "right password of another visitor is answered soon.", cases, check, share=0.5, seconds=60, wall=150,
-                    mib=2500, block=6, short=0, names=False)
+                    "right password of another visitor is answered soon.", cases, check, share=0.5, seconds=60,
+                    wall=150, mib=2500, block=6, short=0, names=False)
