@@ -18,7 +18,7 @@ test-all: $(VENV)/.dev        ## the test suite with what is slow
 
 # the packages as the wheel has them, for what reads them without importing: linters, the documentation
 TREE := $(VENV)/tree
-LAY_TREE = rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance benchmarks $(TREE) && \
+LAY_TREE = rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance research benchmarks $(TREE) && \
 	cp -pr envs agents experiments $(TREE)/rlenhance
 
 MINUTES ?= 10
@@ -29,7 +29,7 @@ lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(LAY_TREE)
 	cd $(TREE) && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
-	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p benchmarks
+	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p research -p benchmarks
 
 docs: $(VENV)/.docs           ## the documentation as a site that opens offline: site/index.html
 	$(LAY_TREE)

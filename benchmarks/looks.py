@@ -22,7 +22,6 @@ from benchmarks.table import Table
 from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.experiments.core.bootstrap import bootstrap_interval
 from rlenhance.experiments.core.published_weights import IMPORTERS
-from rlenhance.experiments.scripts.local_targets import fuse, pseudo_fusion
 from rlenhance.experiments.tasks.lowlight_baselines import clahe, stop_at_mean
 from rlenhance.io import list_photos, write
 from rlenhance.io.contact_sheet import Cell, make_sheet
@@ -30,6 +29,7 @@ from rlenhance.learning.data import Example, ImageCache, load_split, open_datase
 from rlenhance.learning.data.examples import evenly_spread
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr, ssim
+from rlenhance.learning.ops.exposure_fusion import fuse, pseudo_fusion
 from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.ops.visible_faults import banding, newly_burnt, visible_noise
 from rlenhance.pipelines.enhance import Enhancer

@@ -173,5 +173,6 @@ def lists_of(arguments: Any, prefix: str = "--") -> Iterator[str]:
 def _module_name(arguments: Any) -> str:
     """The module as the user typed it, also where Python calls it __main__."""
     specs = (getattr(sys.modules[name], "__spec__", None) for name in ("__main__", arguments.__module__))
-    typed = [spec.name for spec in specs if spec and spec.name.removeprefix("rlenhance.").startswith("experiments.")]
-    return typed[0] if typed else arguments.__module__
+    typed = [spec.name for spec in specs if spec]
+    own = [name for name in typed if name.removeprefix("rlenhance.").startswith(("experiments.", "research."))]
+    return own[0] if own else arguments.__module__

@@ -17,10 +17,9 @@ import tyro
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
-from rlenhance.experiments.scripts.light_rule import brighten
-from rlenhance.experiments.scripts.local_targets import fuse
 from rlenhance.io import read, write
 from rlenhance.learning.data.datasets import examples_in
+from rlenhance.learning.ops.exposure_fusion import brighten, fuse
 from rlenhance.learning.ops.image import to_array, to_tensor
 
 _STOPS = (1.0, 4.0)  # range of the under-exposure of `darker` frames

@@ -83,7 +83,7 @@ def commands_for(name: str, purpose: Purpose, run: Path, file: Path) -> list[tup
                 ("enhance with denoising (test.py), once FFDNet is imported",
                  f"{enhance} --denoiser {run.parent / 'ffdnet'}"), score]
     if name == "rl_restore":
-        command = f"python -m rlenhance.experiments.scripts.rl_restore_scores {file.parent} --data DIR"
+        command = f"python -m research.rl_restore_scores {file.parent} --data DIR"
         return [("score it with its tools, which lie beside it, on good pictures that are damaged for it", command),
                 ("with two tools at most", f"{command} --steps 2")]
     if name == "pixelrl":

@@ -40,7 +40,8 @@ def apply_to(image: Any, change: Callable[[Photo], Photo]) -> Any:
 def _apply_to_array(pixels: np.ndarray, change: Callable[[Photo], Photo]) -> np.ndarray:
     if not isinstance(pixels, np.ndarray):
         return change(Photo(pixels)).pixels  # which refuses it
-    plain = np.asarray(pixels, pixels.dtype.newbyteorder("="))  # no subclass, and in this machine's order of bytes
+    kind = pixels.dtype.newbyteorder("=")  # no subclass, in this machine's order of bytes, and a type that OpenCV has
+    plain = np.asarray(pixels, np.float64 if kind.kind == "f" and kind.itemsize > 8 else kind)
     result = change(Photo(plain)).pixels
     return (result.copy() if result is plain else result).astype(pixels.dtype, copy=False)
 

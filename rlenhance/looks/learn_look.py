@@ -31,7 +31,7 @@ _ROUNDS, _ENOUGH = 6, 0.01  # of the search; share of the error by which a round
 _PRIOR = 2e-6  # squared error that one step of a knob is worth: what does not show stays at its default
 _FLOOR = 1e-4  # squared error, 40 dB, below which edits count as equal
 #: Deviations, in steps: by which an editor's own choices scatter; of a weight; of the constants. Chosen on simulated
-#: editors of training scenes (experiments/scripts/learn_look_compare.py).
+#: editors of training scenes (research/learn_look_compare.py).
 _SCATTER, _WEIGHTS, _CENTRE = 0.5, 0.6, 3.0
 _NEAR, _REFINED = 2.0, 2  # steps that a refinement may go; how often it is done
 _DROPPED = 1.0  # decibels on edits that were left out, over the pairs: so much better a constant must be to be taken

@@ -34,7 +34,7 @@ def region_weights(region: np.ndarray, soft: float = _SOFT) -> np.ndarray:
     width = soft * max(share.shape)
     if width < 1 or (share > 0).all():
         return share
-    way = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 5)
+    way: np.ndarray = cv2.distanceTransform((share > 0).astype(np.uint8), cv2.DIST_L2, 5)
     way /= np.float32(width)
     np.clip(way, 0, 1, out=way)
     for rows in bands(len(way), _ROWS):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rlenhance.experiments.scripts import camera_noise_compare, fit_camera_noise
+from research import camera_noise_compare
+from rlenhance.experiments.scripts import fit_camera_noise
 from rlenhance.io import read
 from rlenhance.ops.camera_noise import NUM_STATISTICS, perceptron
 from tests.support.data import make_pairs

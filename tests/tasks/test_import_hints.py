@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from research import rl_restore_scores
 from rlenhance.cli.main import main as command
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.compare import compare_command
 from rlenhance.experiments.core.published_weights import IMPORTERS
-from rlenhance.experiments.scripts import import_weights, rl_restore_scores
+from rlenhance.experiments.scripts import import_weights
 from rlenhance.experiments.scripts.import_weights import Arguments
 from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON
 from rlenhance.experiments.tasks.denoise_compare import DENOISE_COMPARISON
@@ -53,7 +54,7 @@ def run(line):
         return run_cli(evaluate, EvaluateConfig, [*words[3:], "--split", "val"])
     if words[2] == "rlenhance.experiments.denoise_compare":
         return compare_command(DENOISE_COMPARISON, [*words[3:], "--limit", "1", "--levels", "25", "--no-baselines"])
-    if words[2] == "rlenhance.experiments.scripts.rl_restore_scores":
+    if words[2] == "research.rl_restore_scores":
         made_up_rl_tools(Path(words[3]))
         return run_cli(rl_restore_scores.main, rl_restore_scores.Arguments, [*words[3:], "--limit", "1"])
     assert words[2] == "rlenhance.experiments.complete_compare"

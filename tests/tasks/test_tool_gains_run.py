@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from research import photo_restore_compare
 from rlenhance.core.errors import UsageError
-from rlenhance.experiments.tasks import photo_restore_compare, tool_gains
+from rlenhance.experiments.tasks import tool_gains
 from rlenhance.io import write
 from rlenhance.ops.damage_statistics import NUM_STATISTICS, damage_statistics
 from rlenhance.pipelines.restore import PhotoRestorer

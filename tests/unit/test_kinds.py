@@ -13,6 +13,7 @@ from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_policy, stir
 
@@ -173,3 +174,11 @@ def test_an_automatic_device_that_fails_gives_way(enhancer):
     moved.device, moved._falls_back = "meta", False
     with pytest.raises(RuntimeError, match="out of memory"):
         moved(_dark())
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "longdouble", ">f4"])
+def test_arrays_of_any_float_are_taken(kind):
+    """Also where OpenCV has no such type, in a pipeline that measures the noise first."""
+    picture = (_dark() / 255).astype(kind)
+    result = Denoiser()(picture)
+    assert result.dtype == picture.dtype and result.shape == picture.shape and np.isfinite(result).all()

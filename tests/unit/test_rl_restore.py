@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from research.rl_restore_scores import Arguments, main
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.published_weights import read_rl_restore
-from rlenhance.experiments.scripts.rl_restore_scores import Arguments, main
 from rlenhance.learning.models import RL_RESTORE
 from rlenhance.tools import rl_restore_tool, tool_of, toolkit
 from tests.support.published import made_up_rl_restore, made_up_rl_tools

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from research import sidd_layout
 from rlenhance.core.errors import UsageError
-from rlenhance.experiments.scripts import sidd_layout
 from rlenhance.io import write
 from rlenhance.learning.data import (
     ImageCache,

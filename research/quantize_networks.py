@@ -1,5 +1,5 @@
 """Write the graphs of shipped networks in 8 bits, and measure what that costs:
-`python -m experiments.scripts.quantize_networks upscale-x2 rse-faces --data FOLDER`."""
+`python -m research.quantize_networks upscale-x2 rse-faces --data FOLDER`."""
 
 from __future__ import annotations
 

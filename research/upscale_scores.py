@@ -1,4 +1,4 @@
-"""Scores of networks that enlarge: `python -m experiments.scripts.upscale_scores --data DIR --models upscale RUN`."""
+"""Scores of networks that enlarge: `python -m research.upscale_scores --data DIR --models upscale RUN`."""
 
 from __future__ import annotations
 

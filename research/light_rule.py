@@ -1,11 +1,10 @@
 """What a good photograph of a dark scene looks like, as far as the dark frame tells: a rule with few numbers.
 
-    python -m experiments.lol_train --data DIR --reward-term experiments.scripts.light_rule:light_rule ...
+    python -m experiments.lol_train --data DIR --reward-term research.light_rule:light_rule ...
 
 One curve brings the frame to a level (`brighten`); a gain by brightness, eight knots that depend on nine statistics of
 the brightened frame, bends it; a gain by place, from what a place looks like, corrects it. The numbers were fitted on
-pairs of dark frames and well-exposed ones (`python -m experiments.scripts.fit_light_rule`); no reference is needed to
-use them.
+pairs of dark frames and well-exposed ones; no reference is needed to use them.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from rlenhance.learning.ops.exposure_fusion import brighten
 from rlenhance.learning.ops.guided_filter import box_mean
 from rlenhance.learning.ops.image import area_means, brightness
 from rlenhance.learning.rewards import Transition
@@ -42,24 +42,6 @@ CURVE: tuple[tuple[float, ...], ...] = (
 )
 PLACE: tuple[float, ...] = (-0.654, 0.084, 0.020, -0.135)
 _KNOWN = WeakIdKeyDictionary()
-
-
-def brighten(image: Tensor, level: float) -> Tensor:
-    """The picture at a mean of `level`, by c' = k c / (1 + (k - 1) c) with one k for each picture: (N, 3, H, W).
-
-    That is the limit of many small curve steps c + A c (1 - c): k is the exponential of the sum of their A.
-    """
-    low, high = image.new_full((len(image), 1, 1, 1), -3.0), image.new_full((len(image), 1, 1, 1), 9.0)
-    for _ in range(20):
-        middle = (low + high) / 2
-        dark = _lifted(image, middle).mean(dim=(1, 2, 3), keepdim=True) < level
-        low, high = torch.where(dark, middle, low), torch.where(dark, high, middle)
-    return _lifted(image, (low + high) / 2)
-
-
-def _lifted(image: Tensor, logarithm: Tensor) -> Tensor:
-    factor = torch.exp(logarithm)
-    return factor * image / (1 + (factor - 1) * image)
 
 
 def statistics(image: Tensor, brightened: Tensor) -> Tensor:

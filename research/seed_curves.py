@@ -1,4 +1,4 @@
-"""Curves of several runs in one chart and how stable they are: `python -m experiments.scripts.seed_curves`."""
+"""Curves of several runs in one chart and how stable they are: `python -m research.seed_curves`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the white balance does to pairs, and to known casts: `python -m experiments.scripts.white_lowlight DIR`."""
+"""What the white balance does to pairs, and to known casts: `python -m research.white_lowlight DIR`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Simulated people choose among versions of photographs: how near `rlenhance taste` comes to what they like.
 
-`python -m experiments.scripts.taste_simulation` asks 200 people of formulas. With `--data DIR --users pictures` each
+`python -m research.taste_simulation` asks 200 people of formulas. With `--data DIR --users pictures` each
 compares renderings of photographs with a hidden target.
 """
 
@@ -18,10 +18,10 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 import tyro
 
+from research.preference_gp import Choices, Posterior, choose_options, draw, fit
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import markdown_table
-from rlenhance.experiments.core.preference_gp import Choices, Posterior, choose_options, draw, fit
 from rlenhance.io import read
 from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.io.discovery import find_photos

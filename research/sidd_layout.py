@@ -1,4 +1,4 @@
-"""Good pictures in SIDD's layout, with a sensor's noise: `python -m experiments.scripts.sidd_layout DIR --out DIR`."""
+"""Good pictures in SIDD's layout, with a sensor's noise: `python -m research.sidd_layout DIR --out DIR`."""
 
 from __future__ import annotations
 

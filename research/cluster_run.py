@@ -1,4 +1,4 @@
-"""A folder over two nodes of Ray, with processes killed on the way: `python -m experiments.scripts.cluster_run`.
+"""A folder over two nodes of Ray, with processes killed on the way: `python -m research.cluster_run`.
 
 It makes the photographs, enhances them on Ray's own test cluster of two nodes, kills processes meanwhile, and compares
 what is there with the ledger and with the plain command. Then it compares one process with two.

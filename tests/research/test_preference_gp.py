@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rlenhance.experiments.core.preference_gp import (
+from research.preference_gp import (
     Choices,
     Posterior,
     Prior,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rlenhance.experiments.scripts import light_rule as rule
+from research import light_rule as rule
 from rlenhance.learning.ops.image import brightness
 from rlenhance.learning.rewards import Transition
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from research.taste_simulation import AFTER, Arguments, KnobPerson, ask, main
 from rlenhance.core.errors import UsageError
-from rlenhance.experiments.scripts.taste_simulation import AFTER, Arguments, KnobPerson, ask, main
 from rlenhance.looks.taste import CONTEXT, knob_space
 from rlenhance.pipelines.enhance import Enhancer
 

@@ -14,6 +14,7 @@ import torch
 
 from rlenhance.core.tiling import tiles
 from rlenhance.experiments.core.bootstrap import bootstrap_interval
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.tasks.tool_gains import damaged, grey_of
 from rlenhance.learning.data import ImageCache, MixedDamage, SimulatedCamera, as_jpeg, open_clean
 from rlenhance.learning.data.examples import evenly_spread
@@ -229,3 +230,7 @@ def summary(pairs: Sequence[Pair], before: Sequence[float], results: Sequence[np
     return {"gain": found.mean, "low": found.low, "high": found.high, "worst": min(gains),
             "worse": float(np.mean([each < -0.05 for each in gains])), "change": float(np.mean(change)),
             "most": float(np.max(change)), "untouched": float(np.mean([each == 0 for each in change]))}
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_cli(main, Config))

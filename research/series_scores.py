@@ -1,4 +1,4 @@
-"""What `--match-series` does to stacks and sets of scenes: `python -m experiments.scripts.series_scores DIR`."""
+"""What `--match-series` does to stacks and sets of scenes: `python -m research.series_scores DIR`."""
 
 from __future__ import annotations
 

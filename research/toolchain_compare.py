@@ -1,4 +1,7 @@
-"""The comparison of policies over tools: chains, regression, cloning and oracles on the same damaged patches."""
+"""Compare policies over tools with chains, regression, cloning and oracles on the same damaged patches.
+
+    python -m research.toolchain_compare --data DIR --models vine=RUN
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,7 @@ from typing import Annotated, Any, cast
 from safetensors.torch import load, save
 from torch import Tensor
 
-from rlenhance.core.errors import UsageError
-from rlenhance.experiments.core.compare import CompareConfig, TaskComparison
-from rlenhance.experiments.core.config import one_of
-from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
-from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
-from rlenhance.experiments.tasks.small_tools import SMALL_TOOLS
-from rlenhance.experiments.tasks.toolchain_controls import (
+from research.toolchain_controls import (
     DamageTable,
     States,
     chain_states,
@@ -33,8 +30,14 @@ from rlenhance.experiments.tasks.toolchain_controls import (
     plan_chain,
     regression,
 )
+from research.toolchain_search import Chain, best_fixed_chains, best_own_chains, run_chain
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import CompareConfig, TaskComparison, compare_command
+from rlenhance.experiments.core.config import one_of
+from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
+from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
+from rlenhance.experiments.tasks.small_tools import SMALL_TOOLS
 from rlenhance.experiments.tasks.toolchain_data import Patches, draw_patches
-from rlenhance.experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, run_chain
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.data.mixed_damage import LEVELS
@@ -392,3 +395,7 @@ def _mark(image: Tensor) -> bytes:
 
 
 TOOLCHAIN_COMPARISON = ToolchainComparison(SMALL_TOOLS)
+
+
+if __name__ == "__main__":
+    raise SystemExit(compare_command(TOOLCHAIN_COMPARISON))

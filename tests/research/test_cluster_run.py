@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rlenhance.experiments.scripts.cluster_run import (
+from research.cluster_run import (
     Arguments,
     main,
     make_photographs,
@@ -43,7 +43,7 @@ def test_rates_leave_the_start_out_and_two_processes_are_held_against_twice_one(
 
 def test_the_cost_of_large_photographs_is_that_of_the_ledger(tmp_path, monkeypatch):
     """Per megapixel, in a report of its own."""
-    monkeypatch.setattr("rlenhance.experiments.scripts.cluster_run._LARGE", (64, 48))
+    monkeypatch.setattr("research.cluster_run._LARGE", (64, 48))
     report = main(Arguments(photos=0, scaling=0, cost=1, out=tmp_path))
     assert report["cost"]["CPU seconds per megapixel"] > 0
     assert json.loads((tmp_path / "report.json").read_text())["cost"] == report["cost"]

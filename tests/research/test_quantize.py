@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from research import quantize_networks
 from rlenhance.core.errors import UsageError
 from rlenhance.engine import networks
 from rlenhance.engine.graph import adds_bytes_exactly
 from rlenhance.engine.networks import load
 from rlenhance.experiments.laws.law import stir
-from rlenhance.experiments.scripts import quantize_networks
 from rlenhance.hub.info import read_config
 from rlenhance.hub.weight_files import read_weights
 from rlenhance.io import write

@@ -1,4 +1,4 @@
-"""What a look learns from a few edits of simulated editors: `python -m experiments.scripts.learn_look_compare DIR`.
+"""What a look learns from a few edits of simulated editors: `python -m research.learn_look_compare DIR`.
 
 An editor is a function of the picture, known here and unknown to `rlenhance learn`: knobs of the model that follow
 statistics of the picture, or curves that the model does not have. It edits some pictures of the training split; the

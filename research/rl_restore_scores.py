@@ -1,4 +1,4 @@
-"""Scores of RL-Restore's released policy: `python -m experiments.scripts.rl_restore_scores WEIGHTS --data DIR`."""
+"""Scores of RL-Restore's released policy: `python -m research.rl_restore_scores WEIGHTS --data DIR`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `rlenhance denoise` makes of camera noise: `python -m experiments.scripts.camera_noise_compare`."""
+"""What `rlenhance denoise` makes of camera noise: `python -m research.camera_noise_compare`."""
 
 from __future__ import annotations
 

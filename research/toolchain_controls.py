@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from research.toolchain_search import Chain, best_fixed_chains, best_own_chains, gains_of
 from rlenhance.experiments.tasks.toolchain_data import Patches
-from rlenhance.experiments.tasks.toolchain_search import Chain, best_fixed_chains, best_own_chains, gains_of
 from rlenhance.learning.models import MODELS, ToolchainPolicy, ToolPlanner
 from rlenhance.learning.models.toolchain_policy import BlockSpectrum
 from rlenhance.tools import Tool

@@ -1,4 +1,4 @@
-"""Low light with and without the noise: `python -m experiments.scripts.denoise_lowlight --data DIR`."""
+"""Low light with and without the noise: `python -m research.denoise_lowlight --data DIR`."""
 
 from __future__ import annotations
 

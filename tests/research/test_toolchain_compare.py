@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlenhance.core.errors import UsageError
-from rlenhance.experiments.core.compare import compare
-from rlenhance.experiments.tasks.toolchain_compare import GREEDY, TOOLCHAIN_COMPARISON, ToolchainCompareConfig
-from rlenhance.experiments.tasks.toolchain_controls import (
+from research.toolchain_compare import GREEDY, TOOLCHAIN_COMPARISON, ToolchainCompareConfig
+from research.toolchain_controls import (
     States,
     chain_states,
     cloning,
@@ -20,8 +18,10 @@ from rlenhance.experiments.tasks.toolchain_controls import (
     plan_chain,
     regression,
 )
+from research.toolchain_search import best_fixed_chains, best_own_chains, gains_of, run_chain
+from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.compare import compare
 from rlenhance.experiments.tasks.toolchain_data import Patches
-from rlenhance.experiments.tasks.toolchain_search import best_fixed_chains, best_own_chains, gains_of, run_chain
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS

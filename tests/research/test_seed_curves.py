@@ -2,9 +2,9 @@
 
 import pytest
 
+from research.seed_curves import SeedCurvesConfig, largest_fall, main
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.run import Run
-from rlenhance.experiments.scripts.seed_curves import SeedCurvesConfig, largest_fall, main
 
 
 def _run(path, returns):

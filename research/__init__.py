@@ -1,0 +1,1 @@
+"""Studies and comparisons behind the pages of results: not in the wheel."""
