@@ -131,6 +131,8 @@ def probe(path: Path, *, megapixels: float = CLIP_MEGAPIXELS) -> tuple[FrameForm
         raise UsageError(f"{path}: the file is empty (0 bytes)")
     with reading(path), _open_source(path, megapixels) as film:
         stream = _pictures_of(film, path)
+        if stream.codec_context is None:
+            raise UsageError(f"{path}: damaged, or in a codec that this build of PyAV does not read")
         check_size(str(path), max(1, stream.codec_context.width), max(1, stream.codec_context.height), megapixels)
         frame = next(film.decode(stream), None)
         if frame is None:

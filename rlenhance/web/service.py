@@ -6,7 +6,7 @@ import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -139,6 +139,7 @@ class EnhanceService:
         self._reduced: OrderedDict[str, ReducedPhoto] = OrderedDict()
         self._refused: OrderedDict[str, str] = OrderedDict()  # token -> why; they are decoded once
         self.aside = aside
+        self._sample: str | None = None  # token of the sample, while it is there
         self._lock = threading.Lock()
         self._whole: tuple[tuple[str, str], np.ndarray, np.ndarray] | None = None  # the last one in full size
         self.choices: dict[str, ModelChoice] = choices(model, runs)
@@ -310,10 +311,14 @@ class EnhanceService:
         return encode(Photo(cv2.LUT(pixels, np.rint(light ** (1 / 2.2) * 255).astype(np.uint8))), ".jpg")
 
     def put_sample(self) -> StoredFile:
-        """The sample, as if it had been sent."""
+        """The sample, as if it had been sent; one file serves all who ask for it."""
+        if self._sample is not None:
+            with suppress(UsageError):  # it was removed after its time
+                return self.store.get(self._sample)
         stored = self.store.create("sample.jpg")
         self.store.claim(stored.token, len(self.sample))
         stored.path.write_bytes(self.sample)
+        self._sample = stored.token
         return stored
 
 

@@ -53,7 +53,8 @@ def cases(rng):
 class _Fault:
     """A profile function that raises once, at a call of ours while a photograph is worked on."""
 
-    def __init__(self, kind, text, call):
+    def __init__(self, kind, text, call, plans_all):
+        self._plans_all = plans_all  # one plan is made of all photographs; `watch` makes one for each
         self._kind, self._text, self._left, self.raised = kind, text, call, ""
         self._lock = threading.Lock()
 
@@ -68,7 +69,7 @@ class _Fault:
             back = back.f_back
         if not _WITHIN.intersection(names[1:]) or _TELLING.intersection(names):
             return
-        if "_plan" not in names and "make_plan" in names:  # a plan of all: nothing was begun
+        if self._plans_all and "make_plan" in names:  # nothing was begun
             return
         with self._lock:
             self._left -= 1
@@ -109,7 +110,7 @@ def check(case, folder):
     for path in (*Path("out").glob("*"), *Path().glob("sheet.png")):
         path.unlink()
     kind = _FAULTS[asked["fault"]]
-    fault = _Fault(kind, asked["text"], asked["call"])
+    fault = _Fault(kind, asked["text"], asked["call"], command != "watch")
     status, again, told = _run(words, fault)
     about = f"{words}, {asked['fault']} at {fault.raised or 'no call'}: status {status}: {told[-800:]}"
     after = tree(folder)

@@ -65,6 +65,8 @@ def _page(folder):
         page = _PAGE[os.getpid()] = AuditedPage(folder.parent / "page", places=8)
         page.tokens, page.known, page.told = set(), page.events(), 0
         _preview(page, _upload(page, "/upload?name=night.png", _png(), {})[1])
+        sample = next(number for number, event in page.known.items() if event["api_name"] == "sample")
+        page.tokens.update(re.findall(r"[0-9a-f]{32}", page.run(sample, [], "sample")))  # one file serves all
     return _PAGE[os.getpid()]
 
 

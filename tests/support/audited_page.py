@@ -101,8 +101,8 @@ class AuditedPage:
         return [act for act in self.acts(start) if not self._own(*act)]
 
     def _own(self, event: str, target: str) -> bool:
-        if event == "open" and (target.isdigit() or target == os.devnull):
-            return True  # a descriptor that is open already, or what a child that decodes writes to
+        if event == "open" and (target.isdigit() or target in (os.devnull, "/proc/cpuinfo", "/etc/os-release")):
+            return True  # a descriptor that is open already, what a child writes to, what torch reads of the machine
         if event == "subprocess.Popen":
             return "rlenhance.io.isolate import _serve" in target  # decodes, in a child
         if Path(os.path.normpath(target)).is_relative_to(self.folder):

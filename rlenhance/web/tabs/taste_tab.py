@@ -127,7 +127,7 @@ class TasteTab:
     def load(self, text: Any) -> tuple[Any, ...]:
         """A look from its file."""
         try:
-            look = look_from_json(parse_json(text, "the text"))
+            look = look_from_json(parse_json(text or "", "the text"))
         except UsageError as error:
             raise UsageError(f"the file of the look: {error}") from error
         self.context.run(self.service.enhancer, look_request(self.service, look))  # the model takes it
