@@ -39,6 +39,7 @@ class _Task:
     arrays: tuple[Any, ...]
     progress: float
     seed: int
+    updates: int
     coefficients: Mapping[str, float]
     step_sizes: Mapping[str, float]
 
@@ -53,6 +54,7 @@ class _WorkerLearner(A3C):
 
     def run(self, task: _Task, adam: SharedAdam) -> dict[str, float]:
         self.generator.manual_seed(task.seed)
+        self.updates = task.updates  # those of all workers, and of the run before a resume
         for scope, coefficient in task.coefficients.items():
             self.entropy_targets[scope].coefficient = coefficient
         for scope, size in task.step_sizes.items():
@@ -68,8 +70,11 @@ class _WorkerLearner(A3C):
 
 def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers: Mapping[str, Any],
           weights: RewardWeights, config: A3CConfig, own: Mapping[str, Mapping[str, str]],
-          plugins: Sequence[Mapping[str, str]]) -> None:
-    """The main loop of a worker process: updates until the pipe gives None or closes."""
+          plugins: Sequence[Mapping[str, str]], reference: Mapping[str, Any] | None) -> None:
+    """The main loop of a worker process: updates until the pipe gives None or closes.
+
+    `reference` has the weights of the policy that the KL is measured to: the leading process began with them.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the leading process handles Ctrl-C: it finishes and saves
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE))  # sent to the whole group, it reaches that one too
     restore_plugins(plugins)  # a new process has rlenhance's own parts only
@@ -78,6 +83,8 @@ def _work(pipe: Connection, shared: SharedWeights, spec: dict[str, Any], buffers
     network: Any = create_network(**spec)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in buffers.items()}, strict=False)
     learner = _WorkerLearner(network, Reward(weights), config)
+    if learner.reference_policy is not None and reference is not None:
+        learner.reference_policy.load_state_dict({name: torch.from_numpy(value) for name, value in reference.items()})
     optimizer = SharedOptimizerStep(network, shared, config.optimizer)
     learner.optimizer = optimizer
     try:
@@ -150,13 +157,15 @@ class AsyncA3C(A3C):
         while not any(worker.idle for worker in self._workers):
             self._poll(self.patience)
         worker = next(worker for worker in self._workers if worker.idle)
-        task = _Task(arrays, progress, seed, {k: target.coefficient for k, target in self.entropy_targets.items()},
+        task = _Task(arrays, progress, seed, self.updates,
+                     {scope: target.coefficient for scope, target in self.entropy_targets.items()},
                      {scope: step.size for scope, step in self.step_sizes.items()})
         try:
             worker.pipe.send(task)
         except (BrokenPipeError, ConnectionResetError):
             self._raise_dead(worker)
         worker.task = task
+        self.updates += 1
         self._returned, self._arrived = self._arrived, []
         if self._failures:
             raise NonFiniteError(self._failures.pop(0))
@@ -206,13 +215,18 @@ class AsyncA3C(A3C):
     def _start(self) -> None:
         self.shared.push(self.network, self.optimizer)
         context = multiprocessing.get_context("spawn")  # the one that works with every library and system
+        if not hasattr(self.network, "spec"):
+            raise UsageError(f"workers build the policy from its spec, and this {type(self.network).__name__} has "
+                             f"none: make it with rlenhance.learning.models.MODELS.create(...)")
         buffers = {name: value.numpy().copy() for name, value in self.network.named_buffers()}
+        reference = None if self.reference_policy is None else {
+            name: value.numpy().copy() for name, value in self.reference_policy.state_dict().items()}
         for index in range(self.num_workers):
             ours, theirs = context.Pipe()
             process = context.Process(
                 target=_work, name=f"a3c worker {index}", daemon=True,
                 args=(theirs, self.shared, self.network.spec, buffers, self.reward.weights, self.config,
-                      registered_sources(), [plugin.record() for plugin in loaded_plugins().values()]))
+                      registered_sources(), [plugin.record() for plugin in loaded_plugins().values()], reference))
             process.start()
             theirs.close()  # so that a dead worker's pipe reads as closed
             self._workers.append(_Worker(process, ours))

@@ -169,3 +169,49 @@ def test_what_workers_cannot_do_is_refused(tmp_path, pairs, changes, text):
     with pytest.raises(UsageError, match=text):
         train_lowlight(pairs, out=tmp_path / "runs", **changes)
     assert not (tmp_path / "runs").exists()
+
+
+def test_workers_measure_the_kl_to_the_policy_that_began():
+    """Not to a network of their own, which is far from it: after one update the distance is small."""
+    learner = AsyncA3C(policy(), REWARD, A3CConfig(optimizer=FAST, kl_ref_coef=(1.0, 1.0)), seed=0, workers=2)
+    start = flat(learner.network).clone()
+    with torch.no_grad():
+        for parameter in learner.network.parameters():  # a start that no worker would come upon
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    learner.reference_policy.load_state_dict(learner.network.state_dict())
+    try:
+        learner.step(grey_batch(0), 0.0)
+        assert learner.synchronize()["loss/kl_ref"] < 1.0 and not torch.equal(start, flat(learner.network))
+    finally:
+        learner.shutdown()
+
+
+def test_value_warm_up_counts_the_updates_of_all_workers():
+    """And goes on after a resume."""
+    config = A3CConfig(optimizer=FAST, value_warmup_updates=3)
+    learner = AsyncA3C(policy(), REWARD, config, seed=0, workers=2)
+    try:
+        seen = []
+        for number in range(5):
+            learner.step(grey_batch(number), 0.0)
+            seen.append("loss/value_warmup" in learner.synchronize())
+        state = learner.state_dict()
+    finally:
+        learner.shutdown()
+    assert learner.updates == 5 and seen == [True] * 3 + [False] * 2
+    again = AsyncA3C(policy(), REWARD, config, seed=0, workers=1)
+    try:
+        again.load_state_dict(state)
+        again.step(grey_batch(5), 0.0)
+        assert "loss/value_warmup" not in again.synchronize() and again.updates == 6
+    finally:
+        again.shutdown()
+
+
+def test_a_policy_without_a_recipe_is_refused():
+    """Workers cannot build it; the message says how it is made."""
+    network = policy()
+    del network.spec
+    learner = AsyncA3C(network, REWARD, CONFIG, seed=0, workers=1)
+    with pytest.raises(UsageError, match=r"MODELS\.create"):
+        learner.step(grey_batch(0), 0.0)
