@@ -17,7 +17,7 @@ _SUPERVISED: Mapping[str, Any] = {"train.learner": "supervised", "data.train_on_
 
 #: Settings of `rlenhance.experiments.lol_train`. The defaults of its classes are natural.
 LOWLIGHT_PRESETS: Mapping[str, Preset] = {
-    "natural": Preset("tone actions and controls, the recipe of the shipped model", {}),
+    "natural": Preset("tone actions and controls, the recipe of the shipped model natural", {}),
     "balanced": Preset("curves per band of luminance, from references that keep highlights (scripts.fuse_scenes)", {
         "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=30", "shape_psnr=0.5",
                          "revealed_noise=300", "contrast_preference=20", "color_preference=15", "highlights=15"),
