@@ -57,8 +57,8 @@ class LowLightCompareConfig(CompareConfig):
     """Which rewards the acting learners get: `no reference` (that of the preset), `SSIM + PSNR`, or the words of
     --reward, quoted, as in `"exposure=2 edges=10"`."""
     reward_term: tuple[str, ...] = ()
-    """Terms of your own, module:function each (docs/tutorials/own_reward.md); each becomes a column. The two named rewards leave
-    them out, words weigh them."""
+    """Terms of your own, module:function each (docs/tutorials/own_reward.md); each becomes a column. The two named
+    rewards leave them out, words weigh them."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A run for each."""
     minutes: float = 2.0
