@@ -47,8 +47,7 @@ from rlenhance.tools import TOOLKITS, Tool, toolkit
 
 #: Names of the rows that are trained here.
 GREEDY, OWN_CHAINS, CLONED = "regression of gains, greedy", "regression on its own chains", "oracle cloned"
-#: Rows that see the reference.
-_ORACLE = "oracle"
+_ORACLE = "oracle"  # rows that see the reference
 _SEARCHED = 1000  # training patches on which chains are tried, and on whose states one file is kept
 
 

@@ -120,8 +120,8 @@ def run_followed(plan: BatchPlan, work: Work, arguments: argparse.Namespace) -> 
 
     failed: list[Mapping[str, Any]] = []
     place, report = ledger_place(arguments), _failures(arguments)
-    if report is not None:  # where no option names it, it lies beside the ledger
-        refuse_stranger(report, "table of failures", "--failures", arguments.overwrite or arguments.failures is None)
+    if report is not None and arguments.failures is None:  # beside the ledger; what is named was checked before
+        refuse_stranger(report, "table of failures", "--failures", may_replace=True)
     with nullcontext() if place is None else Ledger(
             place, made_by(arguments, work.process), anew=arguments.overwrite) as ledger:
         tasks = tasks_left(plan, {} if ledger is None else ledger.finished, skip_existing=arguments.skip_existing)

@@ -51,9 +51,9 @@ def places_of(arguments: argparse.Namespace) -> dict[Path, str]:
 def check_written_files(arguments: argparse.Namespace) -> None:
     """Refuse what would lose a file: before any work, for every option that writes.
 
-    A file that exists is replaced with --overwrite alone (a dialogue with --resume too), and only if it is one of the
-    same kind that this project wrote. A ledger goes on. A file that the call reads, under whatever name, is never
-    replaced, and no two options write one file.
+    A file that exists is replaced with --overwrite alone (a dialogue with --resume too, a table of failures where its
+    ledger goes on), and only if it is one of the same kind that this project wrote. A ledger goes on. A file that the
+    call reads, under whatever name, is never replaced, and no two options write one file.
 
     Raises:
         UsageError: names the option, the file and the way out.
@@ -79,7 +79,8 @@ def check_written_files(arguments: argparse.Namespace) -> None:
                 raise UsageError(f"{flag} {path}: is no ledger; name another file")
             continue
         if not (getattr(action, _FOLDER) and (os.path.isdir(path) or not path.suffix)):
-            may_replace = bool(getattr(arguments, "overwrite", False) or getattr(arguments, "resume", False))
+            may_replace = bool(getattr(arguments, "overwrite", False) or getattr(arguments, "resume", False)
+                               or (kind == "table of failures" and _goes_on(arguments)))
             if hasattr(arguments, "resume") and not may_replace and os.path.isfile(path):
                 raise UsageError(f"{flag} {path}: exists; --resume goes on with it, --overwrite begins anew")
             refuse_stranger(path, kind, flag, may_replace)
@@ -121,6 +122,12 @@ def refuse_written(targets: Iterable[Path], arguments: argparse.Namespace) -> No
     for target in targets if places else ():
         if (flag := places.get(os.path.realpath(target))) is not None:
             raise UsageError(f"{flag} {target}: is the place of a photograph; name another file")
+
+
+def _goes_on(arguments: argparse.Namespace) -> bool:
+    """Whether the call continues a run whose ledger is there."""
+    ledger = getattr(arguments, "ledger", None)
+    return ledger is not None and os.path.isfile(ledger)
 
 
 def _files_of(arguments: argparse.Namespace, written: set[str]) -> Iterator[Path]:

@@ -11,30 +11,23 @@ from __future__ import annotations
 import atexit
 import builtins
 import contextlib
-import importlib
-import json
 import math
 import mmap
 import os
 import select
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
-from operator import attrgetter
+from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, TypeVar, cast
 
-import numpy as np
-
 from rlenhance.core.errors import UsageError
-from rlenhance.io.limits import DAMAGE, MOST_MEMORY, MOST_SECONDS, PhotoWarning
+from rlenhance.io.limits import MOST_MEMORY, MOST_SECONDS, PhotoWarning
+from rlenhance.io.shared_values import named, receive_value, send_value
 
 try:
     import fcntl
@@ -51,7 +44,6 @@ R = TypeVar("R")
 _MOST_WORKERS = max(2, os.cpu_count() or 1)
 _WAITS = 4  # seconds of the clock per second of the limit: other processes may have the cores
 _GROWTH = 512 << 20  # bytes by which an idle worker may grow before it is replaced
-_ALIGN = 64
 _CHILD = "import sys; sys.path[:] = {path!r}; from rlenhance.io.isolate import _serve; _serve({socket})"
 
 
@@ -118,7 +110,7 @@ class _Worker:
     def _receive_ready(self) -> None:
         self.socket.settimeout(60)
         try:
-            _receive(self.socket)
+            receive_value(self.socket)
         except (EOFError, TimeoutError) as error:
             raise UsageError(f"the child process for decoding does not start (status {self.process.poll()}); "
                              f"free some memory, or decode without a limit of time") from error
@@ -130,10 +122,10 @@ class _Worker:
             TimeoutError, EOFError: none comes.
         """
         self.socket.settimeout(60 + _WAITS * seconds)  # imports may be slow
-        _send(self.socket, job)
-        _receive(self.socket)  # it has begun
+        send_value(self.socket, job)
+        receive_value(self.socket)  # it has begun
         self.socket.settimeout(_WAITS * seconds)
-        return _receive(self.socket)
+        return receive_value(self.socket)
 
     def close(self, grace: float = 0.0) -> int:
         """End it after `grace` seconds; its exit status, which is minus the signal that ended it."""
@@ -223,108 +215,6 @@ def _ended(status: int, name: str, seconds: float, memory: float) -> UsageError:
                       f"an image editor")
 
 
-def _send(to: socket.socket, value: Any) -> None:
-    """Send a file in memory: the arrays of a value, the rest of it as JSON, and the size of each.
-
-    Raises:
-        EOFError: the other side is gone.
-    """
-    parts: list[np.ndarray] = []
-    text = json.dumps(_packed(value, parts)).encode()
-    parts.append(np.frombuffer(text, np.uint8))
-    with os.fdopen(os.memfd_create("rlenhance"), "wb") if hasattr(os, "memfd_create") else TemporaryFile() as file:
-        for part in parts:
-            file.write(part.data.cast("B") if part.size else b"")
-            file.write(bytes(-part.nbytes % _ALIGN))
-        file.write(struct.pack(f"<{len(parts) + 1}Q", *(part.nbytes for part in parts), len(parts)))
-        file.flush()
-        try:
-            socket.send_fds(to, [b"."], [file.fileno()])
-        except ConnectionError as error:
-            raise EOFError from error
-
-
-def _receive(source: socket.socket) -> Any:
-    """The value that `_send` sent.
-
-    Raises:
-        EOFError: the other side is gone, or sends other things.
-        TimeoutError: nothing came in the socket's time.
-    """
-    try:
-        _, (file, *_), _, _ = socket.recv_fds(source, 1, 1)
-    except (ConnectionError, ValueError) as error:
-        raise EOFError from error
-    try:
-        whole = memoryview(mmap.mmap(file, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE))
-    finally:
-        os.close(file)
-    parts, at = [], 0
-    try:
-        (count,) = struct.unpack("<Q", whole[-8:])
-        for size in struct.unpack(f"<{count}Q", whole[-8 - 8 * count : -8]):
-            parts.append(whole[at : at + size])
-            at += size + -size % _ALIGN
-        return _unpacked(json.loads(bytes(parts.pop())), parts)
-    except (*DAMAGE, ImportError) as error:
-        raise EOFError from error
-
-
-def _packed(value: Any, parts: list[np.ndarray]) -> Any:
-    """A value as JSON, in which arrays are numbers of `parts`."""
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, list):
-        return [_packed(each, parts) for each in value]
-    if isinstance(value, tuple):
-        return {"tuple": [_packed(each, parts) for each in value]}
-    if isinstance(value, Mapping):
-        return {"dict": [[_packed(key, parts), _packed(each, parts)] for key, each in value.items()]}
-    if isinstance(value, Path):
-        return {"path": str(value)}
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        parts.append(np.frombuffer(value, np.uint8))
-        return {"bytes": len(parts) - 1}
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufc":
-        parts.append(np.ascontiguousarray(value))
-        return {"array": len(parts) - 1, "dtype": value.dtype.str, "shape": list(value.shape)}
-    if is_dataclass(value) and type(value).__module__.startswith("rlenhance."):
-        return {"class": f"{type(value).__module__}:{type(value).__qualname__}",
-                "fields": {field.name: _packed(getattr(value, field.name), parts) for field in fields(value)}}
-    raise TypeError(f"{type(value).__qualname__} cannot be sent to another process")
-
-
-def _unpacked(value: Any, parts: list[memoryview]) -> Any:
-    """The value that `_packed` took apart."""
-    if isinstance(value, list):
-        return [_unpacked(each, parts) for each in value]
-    if not isinstance(value, dict):
-        return value
-    kind, content = next(iter(value.items()))
-    match kind:
-        case "tuple":
-            return tuple(_unpacked(each, parts) for each in content)
-        case "dict":
-            return {_unpacked(key, parts): _unpacked(each, parts) for key, each in content}
-        case "path":
-            return Path(content)
-        case "bytes":
-            return bytes(parts[content])
-        case "array":
-            return np.frombuffer(parts[content], value["dtype"]).reshape(value["shape"])
-        case _:
-            made: Any = _named(content) if content.startswith("rlenhance.") else None
-            if not isinstance(made, type) or not is_dataclass(made):
-                raise TypeError(f"{content} is no dataclass")
-            return made(**{name: _unpacked(each, parts) for name, each in value["fields"].items()})
-
-
-def _named(name: str) -> Any:
-    """What "module:name" names."""
-    module, _, path = name.partition(":")
-    return attrgetter(path)(importlib.import_module(module))
-
-
 def _serve(number: int) -> None:
     """The child: carry out the calls that come through a socket, one after another.
 
@@ -345,21 +235,21 @@ def _serve(number: int) -> None:
     import rlenhance.io.decoder
     import rlenhance.io.openers  # noqa: F401
 
-    _send(other, None)
+    send_value(other, None)
     idle = _address_space()
     while True:
         try:
-            function, *call = _receive(other)
+            function, *call = receive_value(other)
         except EOFError:
             return
         try:
-            work = _named(function)
-            _send(other, None)
+            work = named(function)
+            send_value(other, None)
             kind, result, warned = _carry_out(work, *call)
-            _send(other, (kind, result, warned, _address_space() < idle + _GROWTH))
+            send_value(other, (kind, result, warned, _address_space() < idle + _GROWTH))
             del call, result
         except Exception as error:
-            _send(other, (type(error).__name__, str(error), [], False))
+            send_value(other, (type(error).__name__, str(error), [], False))
             raise
 
 

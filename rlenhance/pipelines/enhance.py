@@ -333,8 +333,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def _rendered(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White,
                   out: np.ndarray | None = None) -> np.ndarray:
-        """The result of the model, with the white balance, at the strength of the settings, and with the gains of a
-        series; `out` may be the pixels, which it then may overwrite."""
+        """With the white balance, the strength and the gains of a series; `out` may be the pixels to overwrite."""
         return self._levelled(self._enhanced(pixels, actions, white, out))
 
     def _levelled(self, result: np.ndarray) -> np.ndarray:
@@ -378,8 +377,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if not self.settings.exposure_shift:
             return chosen or None
         low, level, high = self.preference_ranges["exposure_level"]
-        named = chosen.get("exposure_level")
-        if named is not None:
+        if (named := chosen.get("exposure_level")) is not None:
             level = named
         elif "exposure_level" in self.auto_preferences:
             level = self._automatic_exposure(planes)
@@ -388,8 +386,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def automatic_exposure(self, pixels: np.ndarray) -> float:
         """The mean brightness in [0, 1] that the model gives a picture (H, W, 3) where no exposure is named, before
         `exposure_shift`."""
-        size = self.network.decision_size or _SIDE
-        return self._with_fallback(lambda: self._automatic_exposure(resized_planes(pixels, size)))
+        small = resized_planes(pixels, self.network.decision_size or _SIDE)
+        return self._with_fallback(lambda: self._automatic_exposure(small))
 
     def _automatic_exposure(self, planes: np.ndarray) -> float:
         size = self.network.decision_size or _SIDE

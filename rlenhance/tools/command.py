@@ -171,7 +171,11 @@ class Command:
         """The result; it was written by a program that nobody has checked, and is decoded in a process of its own."""
         height, width = pixels.shape[:2]
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:  # no link is followed, should the folder be one now
+                file = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+            finally:
+                os.close(folder)
         except OSError as error:
             raise UsageError(f"{self.text!r:.80} wrote no result ({error.strerror}); does it write to "
                              f"{{out}}?") from error

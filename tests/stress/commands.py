@@ -46,7 +46,7 @@ _DEEDS = {
     "kills all that watches": "p = os.getppid(); q = int(open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1])"
                               "; [os.kill(each, 9) for each in (p, q)]; time.sleep(60)",
     "nests": "os.chdir(folder); [(os.mkdir('d'), os.chdir('d')) for _ in range(1500)]; os.chdir('/')",
-    "moves its folder": "os.rename(folder, folder + '-moved'); os.symlink('/etc', folder)",
+    "moves its folder": "os.rename(folder, folder + '-moved'); os.symlink('/proc', folder)",
 }
 #: What it leaves as its result.
 _RESULTS = {

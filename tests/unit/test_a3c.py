@@ -220,6 +220,6 @@ def test_an_averaged_run_goes_on_as_if_it_had_not_stopped():
 def test_the_leading_process_adapts_the_steps_of_its_workers():
     """By the numbers that a worker sends back; the next update of any worker gets the new sizes."""
     learner = AsyncA3C(policy(), REWARD, A3CConfig())
-    learner._workers = [_Worker(None, None, _Task((), 0.0, 0, {}, {}), True)]
+    learner._workers = [_Worker(None, None, _Task((), 0.0, 0, 0, {}, {}), True)]
     learner._handle(learner._workers[0], "done", {"policy/forecast_kl/local": 1.0, "policy/forecast_kl/global": 0.0})
     assert {scope: step.size for scope, step in learner.step_sizes.items()} == {"global": 1.0, "local": 0.5}

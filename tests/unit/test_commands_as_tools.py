@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rlenhance.core.errors import UsageError
+from rlenhance.io import write
 from rlenhance.tools import Command, tool_of
 from rlenhance.tools.named import trial_picture
 
@@ -248,15 +249,17 @@ def test_who_attacks_its_supervisor_is_ended(run, tmp_path, monkeypatch, attack)
     "for n in range(1500): os.mkdir('d'); os.chdir('d')",
     "os.mkdir('a'); open('a/x', 'w'); os.chmod('a', 0)",
     "os.symlink('/', 'root'); os.mkfifo('pipe')",
-    "here = os.getcwd(); os.rename(here, here + '-moved'); os.symlink('/etc', here)",
+    "here = os.getcwd(); os.rename(here, here + '-moved'); os.symlink(sys.argv[3], here)",
     "here = os.getcwd(); os.mkdir('x'); os.rename(here, here + '-moved'); os.mkdir(here); open(here + '/y', 'w')",
 ])
-def test_a_folder_goes_whatever_was_done_to_it(run, temporary, code):
+def test_a_folder_goes_whatever_was_done_to_it(run, temporary, tmp_path, code):
     """Deep, closed, full of odd files, moved away, replaced by a link: it is removed, and no link is followed."""
-    before = set(os.listdir("/etc"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    write(np.zeros((8, 10, 3), np.uint8), elsewhere / "out.png")
     with pytest.raises(UsageError, match="wrote no result"):
-        run(f"os.chdir(os.path.dirname(sys.argv[1]))\n{code}")
-    assert set(os.listdir("/etc")) == before
+        run(f"os.chdir(os.path.dirname(sys.argv[1]))\n{code}", shlex.quote(str(elsewhere)))
+    assert [path.name for path in elsewhere.iterdir()] == ["out.png"]
     for left in temporary.iterdir():  # a folder that it has made itself under the old name
         assert left.name.startswith("rlenhance-tool-") and [path.name for path in left.iterdir()] == ["y"]
         (left / "y").unlink()

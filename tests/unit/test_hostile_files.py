@@ -13,9 +13,10 @@ from PIL import Image
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.io import PhotoWarning, decode, encode, jpeg, png, write
+from rlenhance.io import PhotoWarning, decode, encode, files, jpeg, png, write
 from rlenhance.io.directory import entry
 from rlenhance.io.exif import EXIF_IFD, make_block
+from rlenhance.io.isolate import run_isolated
 from rlenhance.io.video_codec import VideoTranscoder, probe
 from tests.support import corpus
 from tests.support.clips import make_clip
@@ -309,6 +310,15 @@ def test_references_have_the_limits_of_photographs(tmp_path, monkeypatch, capsys
                   ["score", "night.png", "--reference", "large.png"]):
         assert main([*words, "--max-megapixels", "0.01"]) == 2, words
         assert "large.png: 300x200 pixels are 0.06 megapixels" in capsys.readouterr().err, words
-        assert main([*words, "--decode-timeout", "1e-9"]) == 2, words
-        assert "--decode-timeout" in capsys.readouterr().err, words
+
+        def late(*arguments, name, seconds, **limits):
+            if str(name) == "large.png":
+                raise UsageError(f"{name}: more than {seconds:g} seconds")
+            return run_isolated(*arguments, name=name, seconds=seconds, **limits)
+
+        monkeypatch.setattr(files, "run_isolated", late)
+        assert main([*words, "--decode-timeout", "7.5"]) == 2, words
+        assert "large.png: more than 7.5 seconds" in capsys.readouterr().err, words
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large.png", "night.png"]
