@@ -17,9 +17,19 @@ from rlenhance.experiments.core.fit import Evaluator
 from rlenhance.experiments.tasks.clean_pictures import load_clean
 from rlenhance.experiments.tasks.restore_config import RestoreConfig, recipe
 from rlenhance.experiments.tasks.restore_data import RestoreDataset, mean_psnr, run_eval
+from rlenhance.experiments.tasks.restore_recipes import KERNELS
 from rlenhance.hub.shipped import locate
-from rlenhance.learning.data import Batch, CameraJpegSampler, Example, NoisySampler, SyntheticNoise, open_dataset
+from rlenhance.learning.data import (
+    Batch,
+    CameraJpegSampler,
+    Example,
+    MixedNoise,
+    NoisySampler,
+    SyntheticNoise,
+    open_dataset,
+)
 from rlenhance.learning.data.examples import load_example
+from rlenhance.learning.data.synthetic_noise import CAMERA_WEIGHT
 from rlenhance.learning.hub.checkpoint import load_network
 from rlenhance.learning.models import DenoisingUNet, FilterPolicy, Restorer
 from rlenhance.learning.models.warm_start import denoiser_weights
@@ -102,8 +112,10 @@ def open_noisy(config: RestoreConfig) -> NoisyDataset:
         pairs = open_dataset(pictures.pairs).train if pictures.pairs else ()
         camera = CameraJpegSampler(clean.train, clean.cache, size, _noise_map, measure=_measure, pairs=pairs,
                                    processed_prob=pictures.camera, seed=seed)
-    sampler = NoisySampler(clean.train, clean.cache, size, noise, channels=channels, camera=camera,
-                           camera_share=pictures.camera_jpeg, seed=seed)
+    kernels = config.network.model == KERNELS
+    sampler = NoisySampler(clean.train, clean.cache, size, MixedNoise() if kernels else noise, channels=channels,
+                           camera=camera, camera_share=pictures.camera_jpeg, seed=seed,
+                           camera_weight=1.0 if kernels else CAMERA_WEIGHT)
 
     def prepare(example: Example) -> Batch:
         return load_example(example, clean.cache)

@@ -25,6 +25,7 @@ from rlenhance.experiments.core.task import NO_LIMIT, Session, Task
 from rlenhance.experiments.core.train import rlenhance_command
 from rlenhance.experiments.tasks.denoiser import LEVELS, initialize, open_noisy
 from rlenhance.experiments.tasks.restore_config import (
+    DENOISERS,
     DENOISING,
     LOSS_TERMS,
     RESTORING,
@@ -115,7 +116,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         if not stored:
             check_read(config)
         scores: tuple[str, ...] = ("val/psnr", "val/loss")
-        if config.network.model == DENOISING:
+        if config.network.model in DENOISERS:
             scores = ("val/psnr", *(f"val/psnr/sigma{level}" for level in LEVELS), "val/psnr/camera")
             scores = scores[:None if config.data.camera_jpeg else -1]
         elif "mse_over_noise" in own.loss:
@@ -126,7 +127,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         check_budget(replace(config.train, batch_size=own.batch_size, eval_interval=own.eval_interval or 1))
 
     def dataset(self, config: RestoreConfig) -> RestoreDataset:
-        return open_noisy(config) if config.network.model == DENOISING else open_pictures(config)
+        return open_noisy(config) if config.network.model in DENOISERS else open_pictures(config)
 
     def model(self, config: RestoreConfig, data: RestoreDataset) -> Any:
         """The network."""
@@ -134,7 +135,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def learner(self, config: RestoreConfig, data: RestoreDataset, device: torch.device,
                 fresh: bool = True) -> Learner | None:
-        if fresh and config.network.model != DENOISING:
+        if fresh and config.network.model not in DENOISERS:
             check_pairs(config, data.splits)
         return super().learner(config, data, device, fresh)
 
@@ -198,7 +199,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
         config, best = session.config, fitted.best["val/psnr"]
         plain = self.baseline_psnr(config, session.data)
-        where = "" if config.network.model in (*RESTORING, DENOISING) else "in the hole "
+        where = "" if config.network.model in (*RESTORING, *DENOISERS) else "in the hole "
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step}: validation "
               f"PSNR {where}{best:.2f} dB, without a network {plain:.2f} dB")
         kinds = {name: score for name, score in fitted.best.items() if name.startswith("val/psnr/")}

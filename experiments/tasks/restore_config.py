@@ -16,6 +16,7 @@ from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, defa
 from rlenhance.experiments.tasks.restore_recipes import (
     DEFAULTS,
     DENOISING,
+    KERNELS,
     LOSS_TERMS,
     PUBLISHED,
     READ_BY,
@@ -246,7 +247,7 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
     model, given = network.model, (network.widths, network.blocks)
     levels = len(given[0]) if all(given) else 3  # of the prior where one of them is left as it is
     wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (levels, levels), "combined": (1, 1),
-              "enlarger": (1, 1), DENOISING: (len(given[0]), 0)}
+              "enlarger": (1, 1), DENOISING: (len(given[0]), 0), KERNELS: (1, 1)}
     if any(values and len(values) != count for values, count in zip(given, wanted[model], strict=True)):
         raise UsageError(f"--widths and --blocks: {model} takes {wanted[model][0]} and {wanted[model][1]} numbers; got "
                          f"{len(given[0])} and {len(given[1])}")
@@ -258,6 +259,8 @@ def network_arguments(config: RestoreConfig) -> dict[str, Any]:
         shape = {name: value for name in ("down", "up") if (value := getattr(network, name))}
         arguments |= {"channels": network.channels, **shape,
                       "noise_floor": NOISE_FLOOR if config.data.camera_jpeg else 0.0}
+    elif model == KERNELS:
+        arguments |= {"noise_floor": NOISE_FLOOR if config.data.camera_jpeg else 0.0}
     elif config.data.size:
         arguments["train_size"] = config.data.size
     if network.paper_config:

@@ -8,8 +8,9 @@ from typing import Any
 
 #: Terms of the loss that a run weighs, see `agents.SupervisedConfig`.
 LOSS_TERMS = ("l1", "mse", "ssim", "psnr", "charbonnier", "mse_over_noise")
-#: The network that takes noise away, which learns from pictures that are made noisy.
-DENOISING = "denoiser"
+#: The networks that take noise away, which learn from pictures that are made noisy: by subtraction, and by filters.
+DENOISING, KERNELS = "denoiser", "kernel_denoiser"
+DENOISERS = (DENOISING, KERNELS)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ DEFAULTS = {
     "enlarger": RecipeDefaults(32, 200, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.02),
     DENOISING: RecipeDefaults(64, 0, 32, 1e-3, {"mse_over_noise": 100.0}, ema_decay=0.999, final_lr_ratio=0.0,
                              warmup_steps=200, updates=2000, eval_interval=500, val_images=16),
+    KERNELS: RecipeDefaults(64, 0, 16, 2e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.0, warmup_steps=200,
+                            updates=20_000, eval_interval=1000, val_images=16),
 }
 
 
@@ -119,10 +122,11 @@ READ_BY = {
     **dict.fromkeys(("data.blur", "data.noise", "data.sharp", "network.scale"), ("combined", "enlarger")),
     "network.exposure": ("combined",),
     **dict.fromkeys(("data.noise_levels", "data.signal_dependent_prob", "data.quantized_prob", "data.correlated_prob",
-                     "data.camera_jpeg", "data.camera", "data.pairs", "data.max_side", "network.channels",
-                     "network.down", "network.up"), (DENOISING,)),
+                     "network.channels", "network.down", "network.up"), (DENOISING,)),
+    **dict.fromkeys(("data.camera_jpeg", "data.camera", "data.pairs", "data.max_side"), DENOISERS),
 }
 #: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
 SHAPE_ARGUMENTS = {"gated_pixelrnn": ("width", None), "convlstm_autoencoder": ("widths", None),
                    "prior": ("widths", "blocks"), "combined": ("generator_width", "blocks"),
-                   "enlarger": ("width", "blocks"), DENOISING: ("widths", None)}
+                   "enlarger": ("width", "blocks"), DENOISING: ("widths", None),
+                   KERNELS: ("width", "layers")}

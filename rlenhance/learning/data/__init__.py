@@ -18,6 +18,7 @@ from rlenhance.learning.data.degradations import (
 from rlenhance.learning.data.examples import EvalSplit, Example, evenly_spread, load_example, load_split
 from rlenhance.learning.data.image_cache import ImageCache
 from rlenhance.learning.data.mixed_damage import DAMAGES, LEVELS, MixedDamage, damage
+from rlenhance.learning.data.mixed_noise import MixedNoise
 from rlenhance.learning.data.near_duplicates import without_near_duplicates
 from rlenhance.learning.data.sampler import Sampler, ShardedSampler
 from rlenhance.learning.data.shards import ParquetImage, TarImage, read_shard
@@ -36,7 +37,7 @@ from rlenhance.learning.data.tfrecords import TFRecordImage, records
 __all__ = [
     "BLIND", "DAMAGES", "LEVELS", "NOISES", "REAL", "RELIGHT_KINDS", "Batch", "BatchSource", "CameraJpegSampler",
     "CameraModel", "CameraSettings", "CompletionSampler", "Darken", "Degradation", "Downscale", "EvalSplit",
-    "Example", "ImageCache", "MixedDamage", "Noise", "NoisySampler", "ParquetImage", "Relight", "Sampler",
+    "Example", "ImageCache", "MixedDamage", "MixedNoise", "Noise", "NoisySampler", "ParquetImage", "Relight", "Sampler",
     "ShardedSampler", "SimulatedCamera", "Splits", "SuperResolutionSampler", "SyntheticNoise", "TFRecordImage",
     "TarImage", "as_jpeg", "check_disjoint", "damage", "evenly_spread", "join_splits", "load_completion",
     "load_example", "load_split", "load_super_resolution", "noise_from", "open_celeba", "open_clean",

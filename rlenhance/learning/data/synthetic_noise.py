@@ -14,11 +14,13 @@ from rlenhance.learning.data.batch import Batch
 from rlenhance.learning.data.camera_jpeg import CameraJpegSampler
 from rlenhance.learning.data.examples import Example
 from rlenhance.learning.data.image_cache import ImageCache
+from rlenhance.learning.data.mixed_noise import MixedNoise
 from rlenhance.learning.data.sampler import ExampleSampler, Sampler, rng_of
 from rlenhance.learning.ops.image import NUM_D4, d4_transform
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 
-_CAMERA_WEIGHT = 0.25  # of photographs: more of their noise remains, and the map does not show all of it
+#: Weight of photographs: more of their noise remains, and the map does not show all of it.
+CAMERA_WEIGHT = 0.25
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _blurred(made: Tensor, widths: Sequence[Tensor]) -> Tensor:
 class NoisySampler(ExampleSampler):
     """Draws crops with synthetic noise, in a share of the batches photographs, under a random symmetry of the square.
 
-    The target is the crop without noise; photographs have the weight 1/4 (`Batch.target_weight`).
+    The target is the crop without noise.
 
     Args:
         examples: clean images.
@@ -88,15 +90,17 @@ class NoisySampler(ExampleSampler):
         channels: 1 for the mean of the channels.
         camera: draws the photographs.
         camera_share: share of the batches that it draws.
+        camera_weight: of photographs in the loss (`Batch.target_weight`).
     """
 
-    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise: SyntheticNoise, *,
+    def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise: SyntheticNoise | MixedNoise, *,
                  channels: int = 3, camera: CameraJpegSampler | None = None, camera_share: float = 0.0,
-                 seed: int = 0):
+                 seed: int = 0, camera_weight: float = CAMERA_WEIGHT):
         super().__init__(examples, cache, size, seed)
         self.noise, self.channels = noise, channels
         self.plain = Sampler(examples, cache, size, crop="native", seed=seed)
         self.camera, self.camera_share = camera, camera_share if camera else 0.0
+        self.camera_weight = camera_weight
 
     def batch(self, step: int, count: int, part: slice = slice(None)) -> Batch:
         generator = torch.Generator().manual_seed(int(rng_of(self.seed, 1 << 43 | step).integers(1 << 62)))
@@ -104,7 +108,7 @@ class NoisySampler(ExampleSampler):
         if self.camera is not None and int((step + 1) * self.camera_share) > before:
             drawn = self.camera.batch(before, count).map(lambda images: d4_transform(self._planes(images), way))
             assert drawn.noise_std is not None
-            weight = torch.full((count, 1, 1, 1), _CAMERA_WEIGHT)
+            weight = torch.full((count, 1, 1, 1), self.camera_weight)
             return replace(drawn, noise_std=drawn.noise_std.clamp(max=LARGEST_NOISE), target_weight=weight)[part]
         clean = d4_transform(self._planes(self.plain.batch(step, count).image), way)
         noisy, noise = self.noise(clean, generator)

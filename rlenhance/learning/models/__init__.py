@@ -15,6 +15,7 @@ from rlenhance.learning.models.denoiser import DenoisingUNet, NoiseConditionedMo
 from rlenhance.learning.models.enlarger import Enlarger
 from rlenhance.learning.models.episode import EpisodeTrace, GreedyEpisode, LatentEpisode, build_model
 from rlenhance.learning.models.filter_policy import BaseFilterPolicy, FilterPolicy
+from rlenhance.learning.models.kernel_denoiser import KernelDenoiser
 from rlenhance.learning.models.mrpnet_sr import SCALES, MRPNetSR
 from rlenhance.learning.models.patch_denoiser import PatchDenoiser
 from rlenhance.learning.models.picture_to_picture import PictureToPicture
@@ -50,6 +51,7 @@ __all__ = [
     "GatedPixelRNNCompleter",
     "GreedyEpisode",
     "ImageNetwork",
+    "KernelDenoiser",
     "LatentEpisode",
     "MRPNetSR",
     "NoiseConditionedModel",
