@@ -25,7 +25,6 @@ from rlenhance.experiments.core.task import NO_LIMIT, Session, Task
 from rlenhance.experiments.core.train import rlenhance_command
 from rlenhance.experiments.tasks.denoiser import LEVELS, initialize, open_noisy
 from rlenhance.experiments.tasks.restore_config import (
-    DENOISERS,
     DENOISING,
     LOSS_TERMS,
     RESTORING,
@@ -37,6 +36,7 @@ from rlenhance.experiments.tasks.restore_config import (
     recipe,
 )
 from rlenhance.experiments.tasks.restore_data import RestoreDataset, baseline_output, mean_psnr, open_pictures, run_eval
+from rlenhance.experiments.tasks.restore_recipes import DENOISERS
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS, DenoisingUNet
