@@ -40,6 +40,7 @@ from rlenhance.ops.noise_estimation import LARGEST_NOISE, NOISE_FLOOR, noise_map
 #: The noise that is validated on and reported, in 255ths.
 LEVELS = (15, 25, 50)
 _CROP, _PHOTOGRAPHS = 256, 16  # longest side of what is taken from the middle of a picture; photographs
+_REDUCED = 0.6  # size of every second batch of crops for filters: they keep what is in their targets
 _WIDE = 16  # channels of a layer that can grow; a layer with fewer reads or writes a picture
 
 _noise_map = partial(noise_map_from_image, noise_floor=NOISE_FLOOR)
@@ -115,7 +116,7 @@ def open_noisy(config: RestoreConfig) -> NoisyDataset:
     kernels = config.network.model == KERNELS
     sampler = NoisySampler(clean.train, clean.cache, size, MixedNoise() if kernels else noise, channels=channels,
                            camera=camera, camera_share=pictures.camera_jpeg, seed=seed,
-                           camera_weight=1.0 if kernels else CAMERA_WEIGHT)
+                           camera_weight=1.0 if kernels else CAMERA_WEIGHT, scale=_REDUCED if kernels else 1.0)
 
     def prepare(example: Example) -> Batch:
         return load_example(example, clean.cache)

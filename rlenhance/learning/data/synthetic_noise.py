@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError, check_ranges
@@ -91,14 +92,17 @@ class NoisySampler(ExampleSampler):
         camera: draws the photographs.
         camera_share: share of the batches that it draws.
         camera_weight: of photographs in the loss (`Batch.target_weight`).
+        scale: the size to which every second batch of crops is reduced, so that their own noise and coding shrinks;
+            1: none is.
     """
 
     def __init__(self, examples: Sequence[Example], cache: ImageCache, size: int, noise: SyntheticNoise | MixedNoise, *,
                  channels: int = 3, camera: CameraJpegSampler | None = None, camera_share: float = 0.0,
-                 seed: int = 0, camera_weight: float = CAMERA_WEIGHT):
+                 seed: int = 0, camera_weight: float = CAMERA_WEIGHT, scale: float = 1.0):
         super().__init__(examples, cache, size, seed)
         self.noise, self.channels = noise, channels
         self.plain = Sampler(examples, cache, size, crop="native", seed=seed)
+        self.larger = None if scale == 1 else Sampler(examples, cache, round(size / scale), crop="native", seed=seed)
         self.camera, self.camera_share = camera, camera_share if camera else 0.0
         self.camera_weight = camera_weight
 
@@ -110,15 +114,22 @@ class NoisySampler(ExampleSampler):
             assert drawn.noise_std is not None
             weight = torch.full((count, 1, 1, 1), self.camera_weight)
             return replace(drawn, noise_std=drawn.noise_std.clamp(max=LARGEST_NOISE), target_weight=weight)[part]
-        clean = d4_transform(self._planes(self.plain.batch(step, count).image), way)
+        clean = d4_transform(self._planes(self._clean(step, count)), way)
         noisy, noise = self.noise(clean, generator)
         return Batch(noisy, clean, noise_std=noise)[part]
 
     def with_seed(self, seed: int) -> Self:
         other = super().with_seed(seed)
         other.plain = self.plain.with_seed(seed)
+        other.larger = None if self.larger is None else self.larger.with_seed(seed)
         other.camera = None if self.camera is None else self.camera.with_seed(seed)
         return other
+
+    def _clean(self, step: int, count: int) -> Tensor:
+        if self.larger is None or int(rng_of(self.seed, 1 << 44 | step).integers(2)):
+            return self.plain.batch(step, count).image
+        return F.interpolate(self.larger.batch(step, count).image, size=(self.size, self.size), mode="bilinear",
+                             antialias=True, align_corners=False)
 
     def _planes(self, images: Tensor) -> Tensor:
         """The channels that the network takes."""
