@@ -8,7 +8,7 @@ FLAGS = ["/O2", "/fp:fast"] if sys.platform == "win32" else [
     "-O3", "-std=c11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros",
     "-ffinite-math-only", "-Wno-psabi"]
 
-ENGINE, FILES = "rlenhance/engine", ("render", "pyramid", "convolve", "lookup")
+ENGINE, FILES = "rlenhance/engine", ("render", "pyramid", "convolve", "lookup", "kernels")
 
 # Nothing but `rlenhance` goes into site-packages, where other packages are called agents or envs.
 BESIDE = ("envs", "agents", "experiments")

@@ -158,7 +158,8 @@ class Convolutions:
             values = smaller | {name: run.inside(name, first, last)[..., : channels[name]] for name in step.sources}
             for each in step.operations:
                 if isinstance(each, Convolution):
-                    values[each.result] = self._points(each, values[each.source])[..., : channels[each.result]]
+                    found = points(each, self.panels[each.result], values[each.source])
+                    values[each.result] = found[..., : channels[each.result]]
                 else:
                     values[each.output] = POINTWISE[each.kind](*(values[name] for name in each.inputs))
             for name in step.results:
@@ -170,14 +171,16 @@ class Convolutions:
         for name in step.sources:
             run.release(name)
 
-    def _points(self, step: Convolution, source: np.ndarray) -> np.ndarray:
-        """A convolution of 1 x 1: (rows, width, channels) of any strides -> the same with whole panels of channels."""
-        (height, width), (row, pixel, _), panels = source.shape[:2], source.strides, self.panels[step.result]
-        result = np.empty((height, width, len(step.bias)), np.float32)
-        NATIVE.convolve_points(_Layer(
-            source.ctypes.data, panels.ctypes.data, step.bias.ctypes.data, None, result.ctypes.data, height, width,
-            row // pixel, width, pixel // 4, len(step.bias), panels.shape[2], step.groups, False), 0, height)
-        return result
+
+def points(step: Convolution, panels: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """A convolution of 1 x 1, see `panels_of`: (rows, width, channels) float32, whose channels lie side by side -> the
+    same with whole panels of channels."""
+    (height, width), (row, pixel, _) = source.shape[:2], source.strides
+    result = np.empty((height, width, len(step.bias)), np.float32)
+    NATIVE.convolve_points(_Layer(
+        source.ctypes.data, panels.ctypes.data, step.bias.ctypes.data, None, result.ctypes.data, height, width,
+        row // pixel, width, pixel // 4, len(step.bias), panels.shape[2], step.groups, False), 0, height)
+    return result
 
 
 def _parts(rows: int, count: int) -> list[tuple[int, int]]:

@@ -106,9 +106,8 @@ def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarr
     return NETWORKS[name](folder, config, weights, backend, quantized)
 
 
-@NETWORKS.register("denoiser")
-class DenoisingUNet(Network):
-    """`rlenhance.learning.models.DenoisingUNet`.
+class NoiseConditioned(Network):
+    """Base class of the denoisers that take a noise map.
 
     Attributes:
         noise_channels, noise_floor, size_multiple, receptive_radius: see
@@ -116,11 +115,15 @@ class DenoisingUNet(Network):
     """
 
     noise_channels = 1
+    size_multiple: int
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
         self.noise_floor = float(self.spec.get("noise_floor", 0.0))
-        self.size_multiple = 2 ** len(self.spec.get("widths", (32, 64, 64)))
+
+    def cleaned(self, image: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """The result: (N, channels, H, W), (N, 1, H, W), sides multiples of `size_multiple` -> (N, channels, H, W)."""
+        raise TypeError("a denoiser defines cleaned")
 
     def denoise(self, image: np.ndarray, noise: np.ndarray | float) -> np.ndarray:
         """Whole pictures at once.
@@ -151,9 +154,20 @@ class DenoisingUNet(Network):
                              f"the scale of pictures in [0, 1]; got {low:.4g} to {high:.4g}: reduce the picture first, "
                              f"or clamp the map")
         padded, around = (pad_planes(part, self.size_multiple) for part in (image, spread))
-        cells = np.concatenate([pixel_unshuffle(part, 2) for part in (padded, around)], axis=1)
-        found = pixel_shuffle(self.run(cells=cells), 2)[..., :height, :width]
-        return image - spread * found
+        return self.cleaned(padded, around)[..., :height, :width]
+
+
+@NETWORKS.register("denoiser")
+class DenoisingUNet(NoiseConditioned):
+    """`rlenhance.learning.models.DenoisingUNet`."""
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.size_multiple = 2 ** len(self.spec.get("widths", (32, 64, 64)))
+
+    def cleaned(self, image: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        cells = np.concatenate([pixel_unshuffle(part, 2) for part in (image, noise)], axis=1)
+        return image - noise * pixel_shuffle(self.run(cells=cells), 2)
 
 
 class Enlargement(Network):

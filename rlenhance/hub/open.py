@@ -12,7 +12,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.installation import install_line
 from rlenhance.core.torch_parts import torch_part
-from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
+from rlenhance.engine import filters, latent, networks, pixel_kernels, small_tools  # noqa: F401 - they are registered there
 from rlenhance.engine.completion import ResidualCompletion
 from rlenhance.engine.episode import CompactEpisode, CompactPolicy
 from rlenhance.engine.tool_gains import ToolGains

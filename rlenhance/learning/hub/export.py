@@ -222,6 +222,13 @@ def _denoiser(network: Any) -> dict[str, Part]:
                           {"cells": torch.rand(1, 4 * network.channels + 4, 32, 48)})}
 
 
+@EXPORTS.register("kernel_denoiser")
+def _kernel_denoiser(network: Any) -> dict[str, Part]:
+    names = tuple(f"features{level}" for level in range(1, network.levels))
+    return {"model": Part(lambda model, cells: model.network.features(cells), {"cells": torch.rand(1, 16, 32, 48)},
+                          names)}
+
+
 @EXPORTS.register("enlarger")
 def _enlarger(network: Any) -> dict[str, Part]:
     return {"model": Part(lambda model, image: model.generator.on_cells(image), {"image": torch.rand(1, 3, 32, 48)})}

@@ -107,15 +107,20 @@ class KernelPredictor(nn.Module):
         """(N, 16, h, w), the picture's 2 x 2 pixels and those of its noise map -> the logits of each level: the first
         (N, 4 K, h, w), with the four pixels of a cell last, the second (N, K, h, w), and each further one at half the
         size of the one before; K is `outputs_of`."""
+        features = self.features(cells)
+        return tuple(head(found) for head, found in zip(self.heads, (features[0], *features), strict=True))
+
+    def features(self, cells: Tensor) -> tuple[Tensor, ...]:
+        """The features of the second and each further level, from which the heads make logits; see `on_cells`."""
         features = self.stem(cells)
         for layer in self.body:
             features = features + layer(features).relu()
-        logits = [self.heads[0](features), self.heads[1](features)]
-        for down, layer, head in zip(self.downsample, self.coarse, list(self.heads)[2:], strict=True):
+        found = [features]
+        for down, layer in zip(self.downsample, self.coarse, strict=True):
             features = down(features)
             features = features + layer(features).relu()
-            logits.append(head(features))
-        return tuple(logits)
+            found.append(features)
+        return tuple(found)
 
 
 def apply_kernels(planes: Tensor, logits: Sequence[Tensor], side: int) -> Tensor:
