@@ -15,6 +15,7 @@ from rlenhance.learning.actions.bilateral import BilateralActions
 from rlenhance.learning.actions.completion import CompletionActions, ResidualActions
 from rlenhance.learning.actions.curve import CurveActions
 from rlenhance.learning.actions.filters import FILTERS, PIXELRL_TOOLS, FilterActions
+from rlenhance.learning.actions.kernels import KernelActions
 from rlenhance.learning.actions.latent import LatentActions
 from rlenhance.learning.actions.render import ArrayFormula, FusedRenderer
 from rlenhance.learning.actions.tone import ToneActions
@@ -23,7 +24,7 @@ from rlenhance.learning.types import Action
 
 __all__ = [
     "ACTION_SETS", "FILTERS", "PIXELRL_TOOLS", "Action", "ActionSet", "ArrayFormula", "BilateralActions",
-    "CompletionActions", "CurveActions", "FilterActions", "FusedRenderer", "LatentActions", "PointwiseActions",
-    "ResidualActions", "ToneActions", "ToolSet", "ToolchainActions", "apply_action", "apply_and_measure",
-    "attenuate_local", "upsample_agents", "validate_action",
+    "CompletionActions", "CurveActions", "FilterActions", "FusedRenderer", "KernelActions", "LatentActions",
+    "PointwiseActions", "ResidualActions", "ToneActions", "ToolSet", "ToolchainActions", "apply_action",
+    "apply_and_measure", "attenuate_local", "upsample_agents", "validate_action",
 ]
