@@ -31,7 +31,7 @@ class Convolution:
         bias: float32, filled up to whole panels.
         groups: of its channels.
         added: name, or None.
-        rectified: whether ReLU follows.
+        rectified: 0: no ReLU follows; 1: after the sum; 2: before it.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Convolution:
     bias: np.ndarray
     groups: int
     added: str | None
-    rectified: bool
+    rectified: int
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,15 @@ class _Planner:
         bias = self.known[node.inputs[2]] if len(node.inputs) == 3 else np.zeros(count, np.float32)
         if bias.shape != (count,):
             raise ValueError(f"it has {node.kind} with a bias of the shape {bias.shape}")
-        result, added, rectified = node.output, None, False
-        while kind != "points" and waiting and self.uses[result] == 1 and result in waiting[0].inputs and not rectified:
+        result, added, rectified = node.output, None, 0
+        while kind != "points" and waiting and self.uses[result] == 1 and result in waiting[0].inputs:
             after = waiting[0]
             other = [name for name in after.inputs if name != result]
             if after.kind == "Add" and added is None and len(other) == 1 and kind != "down" \
                     and self.channels.get(other[0]) == count and (other[0] not in self.inputs or not count % PANEL):
-                added = other[0]
-            elif after.kind == "Relu" and kind == "cells":
-                rectified = True
+                added, rectified = other[0], 2 * rectified
+            elif after.kind == "Relu" and kind == "cells" and not rectified:
+                rectified = 1
             else:
                 break
             result = waiting.pop(0).output

@@ -179,7 +179,7 @@ def points(step: Convolution, panels: np.ndarray, source: np.ndarray) -> np.ndar
     result = np.empty((height, width, len(step.bias)), np.float32)
     NATIVE.convolve_points(_Layer(
         source.ctypes.data, panels.ctypes.data, step.bias.ctypes.data, None, result.ctypes.data, height, width,
-        row // pixel, width, pixel // 4, len(step.bias), panels.shape[2], step.groups, False), 0, height)
+        row // pixel, width, pixel // 4, len(step.bias), panels.shape[2], step.groups, 0), 0, height)
     return result
 
 

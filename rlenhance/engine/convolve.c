@@ -27,7 +27,7 @@ typedef struct {
     int64_t inputs, outputs;              /* channels from pixel to pixel; outputs are a multiple of 16 in every group */
     int64_t depth;                        /* channels that are read in every group; of 3 x 3 a multiple of 8 */
     int64_t groups;
-    int64_t rectified;
+    int64_t rectified;                    /* 1: after the sum; 2: before it */
 } Layer;
 
 /* Some rows of a product: to[r, 0..15] = bias[0..15] + added[r, 0..15] + sum over k of a[r, k] panel[k, 0..15].
@@ -163,9 +163,11 @@ INLINE void cells_out(const Layer *layer, int64_t group, int64_t row, int64_t co
                 for (int64_t x = 0; x < columns; x++) {
                     const int64_t at = place + y * step + x * outputs + channel;
                     Eight value = values[x] + bias;
+                    if (layer->rectified == 2)
+                        value = (Eight)((EightBits)value & (EightBits)(value > zero));
                     if (layer->added)
                         value += *(const Eight *)(layer->added + at);
-                    if (layer->rectified)
+                    if (layer->rectified == 1)
                         value = (Eight)((EightBits)value & (EightBits)(value > zero));
                     *(Eight *)(layer->result + at) = value;
                 }

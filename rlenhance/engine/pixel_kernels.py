@@ -81,7 +81,7 @@ class Head:
         around = np.pad(planes, ((0, 0), (reach, reach), (reach, reach)), mode="edge")
         cells = features.transpose(1, 2, 0)
         filled = np.pad(self.bias, (0, -len(self.bias) % PANEL))
-        step = Convolution("points", "", "", self.weight[:, :, None, None], filled, 1, None, False)
+        step = Convolution("points", "", "", self.weight[:, :, None, None], filled, 1, None, 0)
         panels = None if NATIVE is None else panels_of(step)
 
         def band(part: tuple[int, int]) -> None:
@@ -171,6 +171,7 @@ class KernelDenoiser(NoiseConditioned):
 
     def __init__(self, folder: Any, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], *more: Any):
         super().__init__(folder, config, weights, *more)
+        self._to_ycc, self._from_ycc = np.array(TO_YCC, np.float32), np.array(FROM_YCC, np.float32)
         levels, side = int(self.spec.get("levels", 4)), int(self.spec.get("side", 5))
         self.size_multiple = int(2 ** max(levels - 1, 1))
         named = [(weights[f"network.heads.{level}.weight"], weights[f"network.heads.{level}.bias"])
@@ -185,6 +186,6 @@ class KernelDenoiser(NoiseConditioned):
         results = []
         for number, picture in enumerate(image):
             own = [each[number] for each in (features[0], *features)]
-            planes = np.tensordot(np.float32(TO_YCC), picture, 1)
-            results.append(np.tensordot(np.float32(FROM_YCC), apply_kernels(planes, own, self.heads), 1))
+            planes = np.tensordot(self._to_ycc, picture, 1)
+            results.append(np.tensordot(self._from_ycc, apply_kernels(planes, own, self.heads), 1))
         return np.stack(results)

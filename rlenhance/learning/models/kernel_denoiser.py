@@ -87,21 +87,19 @@ class KernelPredictor(nn.Module):
         self.layers = layers
         self.stem = nn.Conv2d(16, width, 3, padding=1)
         self.body = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(layers))
-        self.downsample = nn.ModuleList(nn.Conv2d(width, width, 2, stride=2) for _ in range(levels - 2))
+        downsample = [nn.Conv2d(width, width, 2, stride=2) for _ in range(levels - 2)]
         self.coarse = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(levels - 2))
-        self.heads = nn.ModuleList(
-            nn.Conv2d(width, outputs_of(level, levels, side) * (4 if level == 0 else 1), 1) for level in range(levels))
-        for layer in self.downsample:
-            nn.init.zeros_(layer.weight)  # begins as the mean of 2 x 2
-            with torch.no_grad():
-                layer.weight[range(width), range(width)] = 0.25
-            nn.init.zeros_(layer.bias)
-        for level, head in enumerate(self.heads):
-            with torch.no_grad():
-                head.weight.mul_(_HEAD_START)
-                head.bias.zero_()
-                if level < levels - 1:
-                    head.bias[(-4 if level == 0 else -1) * ALPHAS :] = _BLEND_START
+        heads = [nn.Conv2d(width, outputs_of(level, levels, side) * (4 if level == 0 else 1), 1)
+                 for level in range(levels)]
+        for layer in downsample:  # begins as the mean of 2 x 2
+            layer.weight = nn.Parameter(torch.eye(width)[:, :, None, None].repeat(1, 1, 2, 2) / 4)
+            layer.bias = nn.Parameter(torch.zeros(width))
+        for level, head in enumerate(heads):
+            bias = torch.zeros(head.out_channels)
+            if level < levels - 1:
+                bias[(-4 if level == 0 else -1) * ALPHAS :] = _BLEND_START
+            head.weight, head.bias = nn.Parameter(_HEAD_START * head.weight.detach()), nn.Parameter(bias)
+        self.downsample, self.heads = nn.ModuleList(downsample), nn.ModuleList(heads)
 
     def on_cells(self, cells: Tensor) -> tuple[Tensor, ...]:
         """(N, 16, h, w), the picture's 2 x 2 pixels and those of its noise map -> the logits of each level: the first
