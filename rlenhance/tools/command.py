@@ -12,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,13 +205,20 @@ class Command:
 def end_processes_of(folder: Path) -> None:
     """End what still runs with a folder as its temporary one, where the system tells.
 
-    Nothing does, unless a command has killed all that watched it.
+    Nothing does, unless a command has killed all that watched it. Killed processes need a moment to be gone, and may have
+    started others meanwhile, so the search goes on until it finds none.
     """
-    mark = b"TMPDIR=" + os.fsencode(folder) + b"\0"
-    for process in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError, ValueError):
-            if mark in process.read_bytes() + b"\0":
-                os.kill(int(process.parent.name), signal.SIGKILL)
+    mark, last = b"TMPDIR=" + os.fsencode(folder) + b"\0", time.monotonic() + _GRACE
+    found = True
+    while found and time.monotonic() < last:
+        found = False
+        for process in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError, ValueError):
+                if mark in process.read_bytes() + b"\0":
+                    found = True
+                    os.kill(int(process.parent.name), signal.SIGKILL)
+        if found:
+            time.sleep(0.01)
 
 
 def _largest_file(count: int) -> int:
