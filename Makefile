@@ -5,16 +5,19 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/compiled.h
 
-.PHONY: train test test-all stress lint docs bench screenshots clean
+.PHONY: train test test-slow evidence stress lint docs bench screenshots clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
 
 test: $(VENV)/.dev            ## the test suite (about ten minutes)
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not statistical"
 
-test-all: $(VENV)/.dev        ## the test suite with what is slow
-	$(BIN)/python -m pytest
+test-slow: $(VENV)/.dev       ## what is slow: every command and example of the pages, notebooks, processes, killed trainings
+	$(BIN)/python -m pytest -n 2 -m slow
+
+evidence: $(VENV)/.dev        ## learners reach their scores, over seeds; log in runs/evidence.xml
+	$(BIN)/python -m pytest -m statistical -rA --junitxml=runs/evidence.xml
 
 # the packages as the wheel has them, for what reads them without importing: linters, the documentation
 TREE := $(VENV)/tree

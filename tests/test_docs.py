@@ -11,6 +11,7 @@ import os
 import pkgutil
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -33,6 +34,7 @@ from rlenhance.ops.style import MEASURES
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from rlenhance.pipelines.presets import shipped_presets
 from tests.support import corpus
+from tests.support.bedrooms import make_bedrooms
 from tests.support.clips import make_clip
 from tests.support.data import make_pairs
 from tests.support.networks import make_policy
@@ -42,6 +44,7 @@ from tests.tasks.test_rse_train import scenes
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+CARDS = sorted((ROOT / "rlenhance/hub/weights").glob("*/card.md"))
 _BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -175,6 +178,10 @@ def test_links_between_pages_lead_somewhere(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+#: What commands add to the names of their results.
+_ENDINGS = ("enhanced", "denoised", "completed", "upscaled", "restored")
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder as the pages imagine it: night.jpg, mask.png, night16.tif, night.dng, phone.heic, clip.mp4, photos/,
@@ -225,19 +232,22 @@ def shortened(line):
     if "lol_train" in line and "--resume" in line:
         line = re.sub(r"--updates \S+", "--updates 2", line) + " --no-progress --device cpu"
     if "denoiser_train" in line:
-        line += " --updates 1 --batch-size 2 --crop 16 --widths 8 8 --down 1 1 --up 1 --no-progress --device cpu"
+        line += " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
+        line += "" if "--widths" in line else " --widths 8 8 --down 1 1 --up 1"
     if "restore_train" in line:
         line = re.sub(r"--(epochs|checkpoint-epochs) \S+", "", line) + \
             " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
         line += " --size 8" if "--scale" in line else ""
     if line.startswith("rlenhance taste") and "--simulate" not in line:
         line += " --simulate"
+    if "tools_train" in line:
+        line = re.sub(r"--(updates|eval-interval) \S+", r"--\1 1", line)
     if "tool_gains_train" in line:
         line = re.sub(r"--collect-minutes \S+", "--collect-minutes 0.05", line)
     if "taste_simulation" in line:
         line += " --count 1 --strategies random"
     if "rse_train" in line:
-        line = re.sub(r"--(rl_minutes|warm_start) \S+", "", line) + (
+        line = re.sub(r"--rl[_-]minutes \S+", "", line) + (
             " --updates 1 --rl_updates 1 --recursions 1 --latent_dim 16 --width 4 --codebook_size 32 --clusters 2"
             " --axes 2 --crop 32 --crops_per_image 1 --batch_size 2 --rl_batch_size 2 --val_images 1 --test_images 2"
             " --codebook_images 2 --val_size 48 --test_size 48 --horizon 2 --no-progress --device cpu")
@@ -254,30 +264,74 @@ def shortened(line):
     return line
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("page, number, text", [block for block in blocks("bash") if block[0] != "originals.md"],
-                         ids=lambda value: str(value)[:16])  # that page's folders: tests/tasks/test_originals.py
-def test_commands_run(workplace, page, number, text):
-    """Every command in the pages, with a small budget, ends with status 0."""
+def run_command(command, folder):
+    """Run one as from the checkout, and write it down where RLENHANCE_COMMANDS names a file."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    if "clip.mp4" in text and not importlib.util.find_spec("av"):
-        pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
-    for result in (*workplace.glob("*_enhanced*"), *workplace.glob("*_denoised*"),
-                   *workplace.glob("*_completed*"), *workplace.glob("*_upscaled*"), *workplace.glob("*_restored*")):
-        result.unlink()
-    if "sidd_noise" in text:
-        pytest.skip("folders of its own: tests/tasks/test_rse_switches.py")
-    made = []
-    for line in text.strip().splitlines():
-        done = subprocess.run(["bash", "-c", shortened(line.split("  #")[0])], cwd=workplace, capture_output=True,
-                              text=True, env={**os.environ, "PATH": path}, timeout=250)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=250,
+                          env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)})
+    if log := os.environ.get("RLENHANCE_COMMANDS"):
+        with open(log, "a") as file:
+            file.write(f"{command[2]}\n" if command[0] == "bash" else f"python: {command[2].splitlines()[0]} ...\n")
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("page", [page for page in PAGES if _BLOCK.search(page.read_text()) and
+                                  page.name != "originals.md"],  # that page's folders: tests/tasks/test_originals.py
+                         ids=lambda page: page.name)
+def test_every_command_and_example_of_a_page_runs(workplace, tmp_path, page):
+    """In their order, in a fresh folder: commands with a small budget end with status 0, examples as they stand."""
+    folder = tmp_path / "work"
+    shutil.copytree(workplace, folder)
+    for kind, text in _BLOCK.findall(page.read_text()):
+        if "sidd_noise" in text or ("clip.mp4" in text and not importlib.util.find_spec("av")):
+            continue  # folders of its own: tests/tasks/test_rse_switches.py; clips: pip install "rlenhance[video]"
+        if kind == "python":
+            done = run_command([sys.executable, "-c", text], folder)
+            assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
+            continue
+        made = []
+        for result in (path for ending in _ENDINGS for path in folder.glob(f"*_{ending}*")):
+            result.unlink()
+        for line in text.strip().splitlines():
+            done = run_command(["bash", "-c", shortened(line.split("  #")[0])], folder)
+            assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+            if "-o " in line and "--overwrite" not in line:  # the same name may stand in several blocks
+                target = folder / re.search(r"-o (\S+)", line).group(1)
+                assert target.exists(), line
+                made += [target] if target.is_file() else list(target.iterdir())
+        for path in made:
+            path.unlink(missing_ok=True)
+
+
+#: The data sets that cards name, and the folder of the workplace that stands for each.
+_DATA = {"sice_pairs": "data", "sice_half": "data", "fused": "data", "bsd400_color": "edits", "bsd432_gray": "edits",
+         "faces256": "celeba_train"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.parent.name)
+def test_the_commands_of_a_card_run(workplace, tmp_path, card):
+    """On small data under the names that the card gives, with a small budget; a run that is begun with one of another
+    card, or of before, begins without it."""
+    folder = tmp_path / "work"
+    shutil.copytree(workplace, folder)
+    for name, other in _DATA.items():
+        if f"--out {name}" not in card.read_text():
+            shutil.copytree(folder / other, folder / name)
+    make_bedrooms(folder)
+    (folder / "bedrooms").symlink_to("dataset")
+    for line in re.findall(r"^    (python -m .+)$", card.read_text(), re.MULTILINE):
+        begun = re.search(r" --(?:init|warm-start) (\S*/\S*)", line)
+        if begun and not (folder / begun[1]).exists():
+            line = line.replace(begun[0], "")
+        if "--warm-start denoiser " in line:  # as the card says of the denoiser of today
+            line += " --widths 32 64 128"
+        line = shortened(line).replace(" --widths 8 8 --down 1 1 --up 1", "")  # what follows asks for the card's
+        done = run_command(["bash", "-c", line], folder)
         assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
-        if "-o " in line and "--overwrite" not in line:  # the same name may stand on several pages
-            target = workplace / re.search(r"-o (\S+)", line).group(1)
-            assert target.exists()
-            made += [target] if target.is_file() else list(target.iterdir())
-    for path_made in made:
-        path_made.unlink(missing_ok=True)
 
 
 @pytest.mark.slow
@@ -285,7 +339,7 @@ def test_the_pages_use_options_of_today(monkeypatch):
     """Each option behind `python -m experiments.NAME` or `rlenhance COMMAND` in a page, in a sentence too, stands in
     the help of that command; a plugin brings options of its own."""
     used = {}
-    for page in PAGES:
+    for page in [*PAGES, *CARDS]:
         for command, words in re.findall(r"(?:^ *|`)(?:python -m )?(experiments\.[a-z][\w.]+|rlenhance [a-z]+)"
                                          r"(?!.*--plugin )((?: [^`\n]*)?)", page.read_text().replace("\\\n", " "),
                                          re.MULTILINE):
@@ -302,13 +356,3 @@ def test_the_pages_use_options_of_today(monkeypatch):
         known = set(re.findall(r"--[a-z][\w.-]*", told.getvalue().replace("_", "-")))
         unknown |= {command: sorted(options - known)} if options - known else {}
     assert len(used) > 20 and unknown == {}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page, number, text", blocks("python"), ids=lambda value: str(value)[:16])
-def test_python_blocks_run(workplace, page, number, text):
-    """Every Python example runs as it stands."""
-    if "clip.mp4" in text and not importlib.util.find_spec("av"):
-        pytest.skip('clips need PyAV: pip install "rlenhance[video]"')
-    done = subprocess.run([sys.executable, "-c", text], cwd=workplace, capture_output=True, text=True, timeout=250)
-    assert done.returncode == 0, done.stderr[-2000:]

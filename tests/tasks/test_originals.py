@@ -1,11 +1,7 @@
 """docs/explanation/originals.md: every command of the page runs on folders of the original projects' layouts."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ from tests.tasks.test_rellie_commands import make_lol
 from tests.tasks.test_restore import made_up_gated
 from tests.tasks.test_rse_switches import make_published
 from tests.tasks.test_rse_train import SMALL
-from tests.test_docs import blocks, shortened
+from tests.test_docs import blocks, run_command, shortened
 from tests.unit.test_competition_folder import make_competition
 
 BLOCKS = [text for page, _, text in blocks("bash") if page == "originals.md"]
@@ -61,8 +57,6 @@ def small(line):
 @pytest.mark.parametrize("text", BLOCKS, ids=["mrpnet", "rellie", "convlstm", "rse", "gated", "own"])
 def test_every_command_of_the_originals_has_its_counterpart(workplace, text):
     """Each ends with status 0."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for line in text.strip().splitlines():
-        done = subprocess.run(["bash", "-c", small(line.split("  #")[0])], cwd=workplace, capture_output=True,
-                              text=True, env={**os.environ, "PATH": path}, timeout=250)
+        done = run_command(["bash", "-c", small(line.split("  #")[0])], workplace)
         assert done.returncode == 0, f"{line}\n{done.stdout[-500:]}\n{done.stderr[-2000:]}"

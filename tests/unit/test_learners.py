@@ -32,7 +32,7 @@ from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_error, policy
 
 #: One of them in the quick tests.
-SEEDS = [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+SEEDS = [0, pytest.param(1, marks=pytest.mark.statistical), pytest.param(2, marks=pytest.mark.statistical)]
 
 
 def policy_for(kind, **arguments):
@@ -99,7 +99,7 @@ def test_supervised_learns_a_known_map():
 @pytest.mark.parametrize("kind, config", [
     (A3C, A3CConfig(optimizer=FAST)),
     pytest.param(SAC, SACConfig(optimizer=OptimizerConfig(learning_rate=7e-3), batch_size=12,
-                                critic_optimizer=OptimizerConfig(learning_rate=5e-3)), marks=pytest.mark.slow),
+                                critic_optimizer=OptimizerConfig(learning_rate=5e-3)), marks=pytest.mark.statistical),
 ])
 def test_a3c_and_sac_follow_a_reward_without_gradient(kind, config):
     """A term that back-propagation cannot pass: `direct` refuses it by name, the others climb."""

@@ -187,7 +187,7 @@ def test_the_constant_is_no_oracle():
     assert 0.2 < best_constant(5, pictures=5) < 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.statistical
 @pytest.mark.parametrize("tool, least", [("stable-baselines3 PPO", 0.65), ("TorchRL PPO", 0.75),
                                          ("CleanRL-style PPO", 0.75)])
 def test_outside_agents_learn(tool, least):
@@ -198,7 +198,7 @@ def test_outside_agents_learn(tool, least):
     assert found["before"][0] < 0.6 and found["after"][0] > least
 
 
-@pytest.mark.slow
+@pytest.mark.statistical
 def test_cells_that_share_a_policy_learn():
     """64 agents with rewards of their own, after 2048 steps of a picture."""
     needs("stable_baselines3", "sb3_contrib", "torchrl", "pettingzoo", "supersuit")

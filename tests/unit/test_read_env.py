@@ -121,7 +121,7 @@ def test_a_table_is_the_same_after_it_was_written(tmp_path):
         make_env().reset(options={"batch": Batch(torch.rand(1, 3, 24, 24))})
 
 
-@pytest.mark.slow
+@pytest.mark.statistical
 def test_vine_learns_to_read_where_it_pays():
     """Bright scenes are read as they are, dark ones inverted, each once."""
     env = make_env()

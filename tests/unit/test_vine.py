@@ -64,7 +64,7 @@ def test_a_branch_goes_on_as_its_pictures_would():
         assert all(torch.equal(known[name][row], value[place]) for name, value in seen.items()), place
 
 
-@pytest.mark.slow
+@pytest.mark.statistical
 def test_vine_learns_prices():
     """At a price above the worth of a step nothing runs, at none every step does; one policy knows both."""
     arguments = {"price_range": (0.0, 0.5, 4.0)}

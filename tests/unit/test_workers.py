@@ -65,7 +65,7 @@ def learnt():
     learner.shutdown()
 
 
-@pytest.mark.slow
+@pytest.mark.statistical
 def test_workers_find_the_known_answer(learnt):
     """As the batched learner does, and say how stale their gradients were."""
     learner, before, rows = learnt

@@ -144,6 +144,12 @@ class Stages:
                 if not isinstance(source, DenoisingUNet):
                     raise UsageError(f"--warm-start {self.train.warm_start}: a learned denoiser for colour is wanted, "
                                      f"as denoiser; it holds a {type(source).__name__}")
+                shapes = [(of.widths, of.down, of.up) for of in (self.network, source)]
+                if shapes[0] != shapes[1] and self.network.unet:
+                    asked = " ".join(f"--{name} {' '.join(map(str, numbers))}"
+                                     for name, numbers in zip(("widths", "down", "up"), shapes[1], strict=True))
+                    raise UsageError(f"--warm-start {self.train.warm_start}: its U-Net has another shape than ours; "
+                                     f"ask for its own: {asked}")
                 network.network.begin_with(source.network)
             return AutoencoderLearner(network, self.config.learners.autoencoding, seed=seed, device=self.device)
 
