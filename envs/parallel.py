@@ -285,7 +285,7 @@ def parallel_env(env_id: str = "rlenhance/LowLight-v0", *, cells: tuple[int, int
 
 
 for _id in ENV_IDS:  # who reads is one agent, without cells
-    if _id != "rlenhance/Read-v0" and _id not in pettingzoo.parallel_registry:
+    if _id not in pettingzoo.parallel_registry:
         pettingzoo.register("parallel", _id, entry_point=parallel_env, kwargs={"env_id": _id})
 
 
