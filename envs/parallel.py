@@ -284,7 +284,7 @@ def parallel_env(env_id: str = "rlenhance/LowLight-v0", *, cells: tuple[int, int
     return ParallelImageEnv(inner.env, cells=cells, margin=margin)
 
 
-for _id in ENV_IDS:  # who reads is one agent, without cells
+for _id in ENV_IDS:
     if _id not in pettingzoo.parallel_registry:
         pettingzoo.register("parallel", _id, entry_point=parallel_env, kwargs={"env_id": _id})
 

@@ -12,6 +12,9 @@ from made_up_reading import CHAINS, LevelScenes, level_scenes, rendered
 from rlenhance.agents import OptimizerConfig
 from rlenhance.agents.vine import Vine, VineConfig
 from rlenhance.core.errors import UsageError
+from rlenhance.core.plugins import load_installed, loaded_plugins
+from rlenhance.experiments.core.sweep_settings import task_of
+from rlenhance.experiments.laws import cases
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS
 from rlenhance_read.learning.env import ReadEnv
@@ -135,3 +138,17 @@ def test_vine_learns_to_read_where_it_pays():
         learner.step(env.scenes.batch(update, 8), update / 8)
     found = validate(policy, env)
     assert found["val/accuracy"] == pytest.approx(1) and found["val/reads"] == pytest.approx(1)
+
+
+def test_the_plugin_is_found():
+    """Its environment, its network in checkpoints, and its training in sweeps."""
+    assert gymnasium.spec("rlenhance/Read-v0").entry_point == "rlenhance_read.learning.env:ReadImageEnv"
+    load_installed()
+    assert "read_policy" in loaded_plugins()["rlenhance_read.learning.policy"].names
+    assert task_of("read_train").command == "rlenhance_read.train"
+
+
+@pytest.mark.parametrize("law, name", cases("model", ["read_policy"]), ids=str)
+def test_laws(law, name):
+    """The policy obeys every law of networks."""
+    law.check(name)

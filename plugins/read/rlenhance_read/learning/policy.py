@@ -83,6 +83,10 @@ class ReadPolicy(ToolPlanner):
             scores = scores.masked_fill(observation["action_mask"][:, :, 0, 0] < 0.5, -math.inf)
         return scores
 
+    def first_sight(self, image: Tensor) -> dict[str, Tensor]:
+        """See `ToolPlanner.first_sight`: the numbers are means of the pictures."""
+        return {"image": image, "spectrum": image.mean(dim=(1, 2, 3))[:, None].expand(-1, len(self.center))}
+
     def evaluate(self, observation: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The scores (N, C + 1, 1, 1), and zeros for the value of each state (N, 1, 1, 1)."""
         scores = self(observation)[:, :, None, None]

@@ -24,6 +24,7 @@ from rlenhance.learning.data import Batch, ImageCache, Splits
 from rlenhance.learning.models import MODELS
 from rlenhance_read.learning.dataset import ReadDataset, read_scenes
 from rlenhance_read.learning.env import ReadEnv
+from rlenhance_read.learning.policy import ReadPolicy
 from rlenhance_read.learning.scenes import ReadScenes
 from rlenhance_read.ocr.engines import ENGINES
 
@@ -157,9 +158,10 @@ class ReadTask(PlannerTask[ReadConfig, ReadDataset]):
     def model(self, config: ReadConfig, data: ReadDataset) -> Any:
         """The policy."""
         network = config.network
-        made = MODELS.create("read_policy", tools=[tool.name for tool in data.env.tools], horizon=network.horizon,
-                             learns_values=config.train.learner == "dqn", price_range=network.price_range or None,
-                             hidden=network.hidden, dropout=network.dropout)
+        made: ReadPolicy = MODELS.create(
+            "read_policy", tools=[tool.name for tool in data.env.tools], horizon=network.horizon,
+            learns_values=config.train.learner == "dqn", price_range=network.price_range or None,
+            hidden=network.hidden, dropout=network.dropout)
         made.standardize(seen_examples(data.env))
         return made
 
