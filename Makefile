@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-RECIPE := setup.py setup.cfg pyproject.toml constraints.txt rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/compiled.h
+RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproject.toml rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/compiled.h
 
 .PHONY: train test test-slow evidence stress lint docs bench screenshots clean
 
@@ -21,7 +21,7 @@ evidence: $(VENV)/.dev        ## learners reach their scores, over seeds; log in
 
 # the packages as the wheel has them, for what reads them without importing: linters, the documentation
 TREE := $(VENV)/tree
-LAY_TREE = rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance research benchmarks $(TREE) && \
+LAY_TREE = rm -rf $(TREE) && mkdir -p $(TREE) && cp -pr rlenhance research benchmarks plugins/read/rlenhance_read $(TREE) && \
 	cp -pr envs agents experiments $(TREE)/rlenhance
 
 MINUTES ?= 10
@@ -32,7 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(LAY_TREE)
 	cd $(TREE) && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
-	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p research -p benchmarks
+	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p rlenhance_read -p research -p benchmarks
 
 docs: $(VENV)/.docs           ## the documentation as a site that opens offline: site/index.html
 	$(LAY_TREE)
@@ -53,7 +53,7 @@ $(VENV)/.core: $(VENV)/bin/python $(RECIPE)
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(INSTALL) -e ".[dev]"
+	$(INSTALL) -e ".[dev]" -e plugins/read
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.core
@@ -61,4 +61,4 @@ $(VENV)/.docs: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist site *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info plugins/*/build plugins/*/*.egg-info

@@ -1,4 +1,7 @@
-"""Gymnasium environments in which every pixel is an agent. Importing this package registers them."""
+"""Gymnasium environments in which every pixel is an agent. Importing this package registers them, and those of
+installed plugins."""
+
+from importlib.metadata import entry_points
 
 from rlenhance.core.installation import install_line
 
@@ -15,7 +18,6 @@ from rlenhance.envs.denoise import DenoiseEnv
 from rlenhance.envs.image_env import ImageEnv, single_image
 from rlenhance.envs.lowlight import LowLightEnv
 from rlenhance.envs.pixel_env import PixelEnv
-from rlenhance.envs.read import ReadEnv
 from rlenhance.envs.self_enhance import SelfEnhanceEnv
 from rlenhance.envs.toolchain import ToolchainEnv
 from rlenhance.envs.torch_to_numpy import TorchToNumpy, vector_entry_point
@@ -26,18 +28,16 @@ DenoiseImageEnv = single_image(DenoiseEnv)
 CompletionImageEnv = single_image(CompletionEnv)
 SelfEnhanceImageEnv = single_image(SelfEnhanceEnv)
 ToolchainImageEnv = single_image(ToolchainEnv)
-ReadImageEnv = single_image(ReadEnv)
 make_lowlight = vector_entry_point(LowLightEnv)
 make_denoise = vector_entry_point(DenoiseEnv)
 make_completion = vector_entry_point(CompletionEnv)
 make_self_enhance = vector_entry_point(SelfEnhanceEnv)
 make_curve_oracle = vector_entry_point(CurveOracleEnv)
 make_toolchain = vector_entry_point(ToolchainEnv)
-make_read = vector_entry_point(ReadEnv)
 
 _ENTRY_POINTS = {"LowLight": "make_lowlight", "Denoise": "make_denoise", "Completion": "make_completion",
                  "SelfEnhance": "make_self_enhance", "CurveOracle": "make_curve_oracle",
-                 "Toolchain": "make_toolchain", "Read": "make_read"}
+                 "Toolchain": "make_toolchain"}
 
 #: Ids that this package registers.
 ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in _ENTRY_POINTS)
@@ -51,9 +51,16 @@ for _id, _new in {**{name: name for name in ENV_IDS}, **OLD_ENV_IDS}.items():
         gymnasium.register(_id, entry_point=f"rlenhance.envs:{_name}ImageEnv",
                            vector_entry_point=f"rlenhance.envs:{_ENTRY_POINTS[_name]}")
 
+# Those of installed distributions: "Read-v0" -> where its class lies, which is imported when it is made.
+_VECTOR = {point.name: point.value for point in entry_points(group="rlenhance.vector_envs")}
+for _point in entry_points(group="rlenhance.envs"):
+    _id = f"rlenhance/{_point.name}"
+    if _id not in gymnasium.registry:
+        gymnasium.register(_id, entry_point=_point.value, vector_entry_point=_VECTOR.get(_point.name))
+
 __all__ = [
     "ENV_IDS", "OLD_ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
     "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv", "InvertibleCurveSource",
-    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "ReadEnv", "ReadImageEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv",
+    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv",
     "ToolchainEnv", "ToolchainImageEnv", "TorchToNumpy", "Uint8Observation", *_ENTRY_POINTS.values(),
 ]

@@ -284,8 +284,8 @@ def parallel_env(env_id: str = "rlenhance/LowLight-v0", *, cells: tuple[int, int
     return ParallelImageEnv(inner.env, cells=cells, margin=margin)
 
 
-for _id in ENV_IDS:  # who reads is one agent, without cells
-    if _id != "rlenhance/Read-v0" and _id not in pettingzoo.parallel_registry:
+for _id in ENV_IDS:
+    if _id not in pettingzoo.parallel_registry:
         pettingzoo.register("parallel", _id, entry_point=parallel_env, kwargs={"env_id": _id})
 
 

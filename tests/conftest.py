@@ -13,12 +13,10 @@ import torch  # noqa: E402
 
 from rlenhance.hub import shipped as weights  # noqa: E402
 from rlenhance.io import write  # noqa: E402
-from rlenhance.learning.data.rendered_text import bundled_fonts  # noqa: E402
 from rlenhance.learning.hub.checkpoint import save_checkpoint  # noqa: E402
 from tests.support.data import make_pairs  # noqa: E402
 from tests.support.networks import CHOICE, make_policy, make_tone, stir  # noqa: E402
 from tests.support.published import made_up_rellie, made_up_zero_dce  # noqa: E402
-from tests.support.reading import ENGINE  # noqa: E402
 
 
 @pytest.fixture
@@ -53,14 +51,6 @@ def zero_dce_file(tmp_path):
     """A made-up Epoch99.pth."""
     torch.save(made_up_zero_dce(), tmp_path / "Epoch99.pth")
     return tmp_path / "Epoch99.pth"
-
-
-@pytest.fixture(autouse=True)
-def _no_engine_is_needed(monkeypatch):
-    """Where no engine is named, a made-up one reads, and fonts are those that are everywhere: the same on all machines.
-    """
-    monkeypatch.setattr("rlenhance.envs.read_scenes.default_engine", lambda first: ENGINE)
-    monkeypatch.setattr("rlenhance.envs.read.find_fonts", bundled_fonts)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ import rlenhance
 
 ROOT = Path(rlenhance.__file__).parent.parent
 FLOORS = ("rlenhance", "envs", "agents", "experiments", "research", "benchmarks")
-FILES = [path for floor in FLOORS for path in sorted((ROOT / floor).rglob("*.py"))]
+PLUGINS = sorted(folder for folder in (ROOT / "plugins").glob("*/*") if (folder / "__init__.py").is_file())
+FILES = [path for floor in (*FLOORS, *PLUGINS) for path in sorted((ROOT / floor).rglob("*.py"))]
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
 WITH_EXAMPLES = [path for path in FILES if ">>> " in path.read_text(encoding="utf-8")
                  and path.relative_to(ROOT).parts[0] not in ("experiments", "research", "benchmarks")]
@@ -35,14 +36,16 @@ def _imports(tree):
 
 
 def _module(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
+    place = next((plugin.parent for plugin in PLUGINS if plugin in path.parents), ROOT)
+    parts = path.relative_to(place).with_suffix("").parts
     home = ("rlenhance",) * (parts[0] in ("envs", "agents", "experiments"))  # as the wheel has them
     return ".".join((*home, *(parts[:-1] if parts[-1] == "__init__" else parts)))
 
 
 def test_all_packages_are_read():
     """The laws below look at every package of the project."""
-    assert {path.relative_to(ROOT).parts[0] for path in FILES} == {floor for floor in FLOORS if (ROOT / floor).is_dir()}
+    floors = {floor for floor in (*FLOORS, "plugins") if (ROOT / floor).is_dir()}
+    assert {path.relative_to(ROOT).parts[0] for path in FILES} == floors
     assert len(FILES) > 400
 
 

@@ -174,5 +174,6 @@ def _module_name(arguments: Any) -> str:
     """The module as the user typed it, also where Python calls it __main__."""
     specs = (getattr(sys.modules[name], "__spec__", None) for name in ("__main__", arguments.__module__))
     typed = [spec.name for spec in specs if spec]
-    own = [name for name in typed if name.removeprefix("rlenhance.").startswith(("experiments.", "research."))]
+    places = ("experiments.", "research.", f"{arguments.__module__.split('.')[0]}.")  # the last: of a plugin
+    own = [name for name in typed if name.removeprefix("rlenhance.").startswith(places)]
     return own[0] if own else arguments.__module__

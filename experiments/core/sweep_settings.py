@@ -10,6 +10,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,8 @@ from rlenhance.experiments.core.config import replaced
 from rlenhance.experiments.core.plugins import load_plugins, named_plugins, with_plugins
 from rlenhance.experiments.core.task import Task
 
+#: Entry points of trainings of installed plugins, as "read_train"; the value of each is a module.
+GROUP = "rlenhance.trainings"
 _SPAN = re.compile(r"(?P<low>[^:]+):(?P<high>[^:]+?)(?P<log>:log)?")
 
 
@@ -156,16 +159,20 @@ def task_of(command: str) -> Task[Any, Any]:
     """
     task = _task_in(command.removeprefix("rlenhance.").removeprefix("experiments."))
     if task is None:
-        names = sorted(path.stem for path in Path(experiments.__file__).parent.glob("*_train.py"))
+        names = sorted({*(path.stem for path in Path(experiments.__file__).parent.glob("*_train.py")),
+                        *(point.name for point in entry_points(group=GROUP))})
         raise UsageError(f"{command!r}: no command that trains a task; there are "
                          f"{', '.join(name for name in names if _task_in(name) is not None)}")
     return task
 
 
 def _task_in(name: str) -> Task[Any, Any] | None:
-    """The task of a module of `experiments`; None where there is no such module, or not one task in it."""
+    """The task of a module of `experiments` or of an installed plugin; None where there is no such module, or not one
+    task in it."""
+    installed = {point.name: point.value for point in entry_points(group=GROUP)}
     try:
-        module = importlib.import_module(f"rlenhance.experiments.{name}") if name.isidentifier() else None
+        module = importlib.import_module(installed.get(name, f"rlenhance.experiments.{name}")) \
+            if name.isidentifier() else None
     except ModuleNotFoundError:
         module = None
     found = [value for value in vars(module).values() if isinstance(value, Task)] if module else []

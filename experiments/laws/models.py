@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.laws.law import law, require, seeded, smooth_pictures, stir
-from rlenhance.learning.models import MODELS, ReadPolicy, build_model
+from rlenhance.learning.models import MODELS, ToolPlanner, build_model
 
 _KIND = "model"
 #: Arguments of networks that are made of parts.
@@ -44,10 +44,7 @@ def keeps_size(name: str, **config: Any) -> bool:
 def use(model: Any, image: Tensor) -> Tensor:
     """A model's result; one that fills holes gets a hole, and one that plans an observation."""
     if model.purpose == "restore":
-        seen = {"image": image}
-        if isinstance(model, ReadPolicy):  # which sees numbers and not the picture
-            seen["spectrum"] = image.mean(dim=(1, 2, 3))[:, None].expand(-1, len(model.center))
-        scores: Tensor = model(seen)
+        scores: Tensor = model(model.first_sight(image) if isinstance(model, ToolPlanner) else {"image": image})
         return scores
     if model.purpose != "completion":
         result: Tensor = model(image)

@@ -7,9 +7,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from types import MappingProxyType
 from typing import Any
 
 from rlenhance.cli.parser import CommandParser, as_typed, with_command
@@ -22,23 +23,39 @@ from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.installation import TRAINING, install_line
 
 #: The commands; the module of each has `add(commands)` and `run(arguments) -> status`.
-COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "read", "watch", "learn", "variants", "taste",
+COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "watch", "learn", "variants", "taste",
             "compare", "score", "models", "presets", "export", "demo", "doctor")
+#: Commands of distributions of their own -> what is installed for them.
+ELSEWHERE = {"read": "rlenhance-read"}
+#: Entry points of the commands of installed distributions; the value of each is a module as those of `COMMANDS` are.
+GROUP = "rlenhance.commands"
 #: Commands whose NumPy multiplies matrices that are worth several threads.
-_LARGE_MATRICES = ("complete", "restore", "read")
+_LARGE_MATRICES = ("complete", "restore")
 #: Commands that use no model.
 _WITHOUT_MODEL = ("models", "presets", "doctor")
 _GRACE = 1.0  # seconds in which further signals to stop are the same wish
 
 
-def parser(only: str | None = None) -> CommandParser:
-    """The command line, with all commands or only one of them, so that the others are not imported."""
+def parser(only: str | None = None, more: Mapping[str, str] = MappingProxyType({})) -> CommandParser:
+    """The command line, with all commands or only one of them, so that the others are not imported.
+
+    Args:
+        only: the command.
+        more: commands of other distributions, see `installed_commands`.
+    """
+    missing = ", ".join(f"{name} (pip install {ELSEWHERE[name]})" for name, module in more.items() if not module)
     top = CommandParser(prog="rlenhance", description="Enhance photographs with trained policies. Without a command, "
-                                                      "photographs are enhanced: rlenhance night.jpg")
+                                                      "photographs are enhanced: rlenhance night.jpg",
+                        epilog=f"Not installed: {missing}" if missing else None)
     top.add_argument("--version", action="version", version=f"rlenhance {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in (only,) if only in COMMANDS else COMMANDS:
-        _module(name).add(commands)
+    for name in (only,) if only in (*COMMANDS, *more) else (*COMMANDS, *(name for name in more if more[name])):
+        try:
+            _module(name, more).add(commands)
+        except UsageError as error:
+            if name in (*COMMANDS, only):
+                raise
+            print(f"warning: the installed command {name} is left out: {error}", file=sys.stderr)
     for name, described in commands.choices.items():
         described.set_defaults(parser=described)
         if name not in _WITHOUT_MODEL:
@@ -48,8 +65,31 @@ def parser(only: str | None = None) -> CommandParser:
     return top
 
 
-def _module(command: str) -> Any:
-    return import_module(f"rlenhance.cli.{command}")
+def installed_commands(first: str) -> dict[str, str]:
+    """Commands of other distributions -> their modules, "" for one that is not installed; none where the first word of
+    a command line cannot be one of them, since looking for them costs start-up time."""
+    if first in COMMANDS or not (first in ("-h", "--help") or first.replace("-", "_").isidentifier()):
+        return {}
+    from importlib import metadata
+
+    found = {point.name: point.value for point in metadata.entry_points(group=GROUP)}
+    return {name: module for name, module in {**dict.fromkeys(ELSEWHERE, ""), **found}.items() if name not in COMMANDS}
+
+
+def _module(command: str, more: Mapping[str, str]) -> Any:
+    """The module of a command.
+
+    Raises:
+        UsageError: it is of a distribution that is not installed, or that cannot be imported.
+    """
+    if command in COMMANDS:
+        return import_module(f"rlenhance.cli.{command}")
+    if not more[command]:
+        raise UsageError(f"`rlenhance {command}` is a distribution of its own: pip install {ELSEWHERE[command]} (in a "
+                         f"clone: pip install -e plugins/{command})")
+    from rlenhance.core.plugins import import_named
+
+    return import_named(more[command])
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -76,8 +116,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         check_words(words)
-        words = settle_reference(with_command(words, COMMANDS))
-        arguments, unknown = parser(words[0] if words else None).parse_known_args(words)
+        more = installed_commands(words[0] if words else "--help")
+        words = settle_reference(with_command(words, (*COMMANDS, *more)))
+        arguments, unknown = parser(words[0] if words else None, more).parse_known_args(words)
         if unknown:
             arguments.parser.refuse(unknown)
         if getattr(arguments, "plugin", ()):
@@ -85,10 +126,11 @@ def _run(words: Sequence[str]) -> int:
 
             for source in arguments.plugin:
                 load_plugin(source)
-        if arguments.command not in _LARGE_MATRICES:  # a policy's are small: threads cost as much as they compute
+        if arguments.command in COMMANDS and arguments.command not in _LARGE_MATRICES:
+            # a policy's are small: threads cost as much as they compute
             os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when NumPy is imported
         check_written_files(arguments)
-        status: int = _module(arguments.command).run(arguments)
+        status: int = _module(arguments.command, more).run(arguments)
         sys.stdout.flush()
         return status
     except UsageError as error:

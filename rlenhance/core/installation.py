@@ -12,14 +12,18 @@ from pathlib import Path
 TRAINING = ("torch", "gymnasium", "lightning_fabric", "tyro", "scipy", "skimage")
 
 
-def install_line(extra: str) -> str:
+def install_line(extra: str, package: str = "rlenhance") -> str:
     """The command that adds an extra to this installation, wherever it came from: the index, a wheel, a checkout.
 
     Where pipx or uv made the environment, the command is theirs: pip alone would install elsewhere.
 
+    Args:
+        extra: its name.
+        package: the distribution that has it: this one, or a plugin.
+
     Source: direct_url.json, PEP 610.
     """
-    requirement, editable = _requirement(extra)
+    requirement, editable = _requirement(extra, package)
     if os.path.exists(os.path.join(sys.prefix, "pipx_metadata.json")):
         return f'pipx install --force {"--editable " * editable}"{requirement}"'
     if os.path.exists(os.path.join(sys.prefix, "uv-receipt.toml")):
@@ -27,26 +31,27 @@ def install_line(extra: str) -> str:
     return f'pip install {"-e " * editable}"{requirement}"'
 
 
-def _requirement(extra: str) -> tuple[str, bool]:
+def _requirement(extra: str, package: str) -> tuple[str, bool]:
     """The package with the extra, from where it was installed, and whether that is an editable checkout."""
     import json
     from importlib import metadata  # here: it costs start-up time, as urllib does
     from urllib.parse import unquote, urlsplit
 
     try:
-        told = metadata.distribution("rlenhance").read_text("direct_url.json")
+        told = metadata.distribution(package).read_text("direct_url.json")
     except metadata.PackageNotFoundError:
-        return f"{Path(__file__).resolve().parents[2]}[{extra}]", True
+        checkout = Path(__file__).resolve().parents[2]
+        return (f"{checkout}[{extra}]", True) if package == "rlenhance" else (f"{package}[{extra}]", False)
     try:
         place = json.loads(told) if told else {}
         url = urlsplit(place["url"])
     except (ValueError, KeyError, TypeError):
-        return f"rlenhance[{extra}]", False
+        return f"{package}[{extra}]", False
     if url.scheme == "file" and "dir_info" in place:
         return f"{unquote(url.path)}[{extra}]", bool(place["dir_info"].get("editable"))
     version = place.get("vcs_info")
     address = f"{version['vcs']}+{place['url']}@{version['commit_id']}" if version else place["url"]
-    return f"rlenhance[{extra}] @ {address}", False
+    return f"{package}[{extra}] @ {address}", False
 
 
 def require_extra(extra: str, modules: Collection[str], what: str) -> None:

@@ -7,10 +7,9 @@ from rlenhance.tools.named import measure_cost, registered_tool, tool_of
 from rlenhance.tools.opencv import OPENCV
 from rlenhance.tools.own import own_tools
 from rlenhance.tools.photo import PHOTO
-from rlenhance.tools.reading import read_chain, read_chains
 from rlenhance.tools.rl_restore import rl_restore_tool
 
 __all__ = [
     "OPENCV", "PHOTO", "TOOLKITS", "TOOLS", "Command", "Tool", "ToolCache", "measure_cost", "own_tools",
-    "read_chain", "read_chains", "registered_tool", "rl_restore_tool", "tool_of", "toolkit",
+    "registered_tool", "rl_restore_tool", "tool_of", "toolkit",
 ]

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -81,7 +82,12 @@ def own_term(image, transition):
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """The current folder, with two plugins; afterwards every plugin is forgotten."""
+    """The current folder, with two plugins; afterwards every plugin is forgotten. Those of this installation are not
+    seen."""
+    found = metadata.entry_points
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [point for point in found(group=group)
+                                                                 if not point.module.startswith("rlenhance_")])
+    monkeypatch.setattr(plugins, "_LOADED", {})
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

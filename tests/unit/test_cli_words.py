@@ -1,6 +1,7 @@
 """What a command line may say, and what is said to a slip of the finger."""
 
 import argparse
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,16 @@ from rlenhance.cli.main import COMMANDS, parser
 from rlenhance.cli.parser import with_command
 from rlenhance.core.errors import UsageError
 from rlenhance.io import write
+
+COMMAND = '''
+def add(commands):
+    commands.add_parser("own-print", help="print names").add_argument("photos", nargs="+")
+
+
+def run(arguments):
+    print(*arguments.photos)
+    return 0
+'''
 
 
 def test_a_photograph_alone_is_enhanced(night, capsys):
@@ -25,6 +36,44 @@ def test_words_that_name_a_command_stay():
     for first in ("-", "*.jpg", "a/b", "night.jpg", "-o"):
         assert with_command([first], COMMANDS) == ["enhance", first]
     assert with_command([], COMMANDS) == [] and with_command(["--help"], COMMANDS) == ["--help"]
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Two distributions with a command each; that of the second cannot be imported."""
+    for name, text in (("own_print", COMMAND), ("own_broken", "1 / 0\n")):
+        about = tmp_path / "site" / f"{name}-1.0.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (about / "entry_points.txt").write_text(f"[{cli.GROUP}]\n{name.replace('_', '-')} = {name}\n")
+        (tmp_path / "site" / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    yield
+    sys.modules.pop("own_print", None)
+
+
+def test_commands_of_installed_distributions_are_found(installed, night, capsys):
+    """They run, stand in the help and are suggested; a broken one is refused, and left out of the help with a warning.
+    """
+    assert cli.main(["own-print", "night.png"]) == 0
+    assert capsys.readouterr().out == "night.png\n"
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    shown = capsys.readouterr()
+    assert "own-print" in shown.out and "own-broken is left out: own_broken cannot be imported" in shown.err
+    assert cli.main(["own-prnt", "night.png"]) == 2 and "did you mean own-print?" in capsys.readouterr().err
+    assert cli.main(["own-broken", "night.png"]) == 2 and "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_command_of_a_distribution_that_is_missing_says_how_it_is_installed(monkeypatch, capsys):
+    """In one line, with status 2; the help names it."""
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ())
+    assert cli.main(["read", "night.png"]) == 2
+    told = capsys.readouterr().err
+    assert "pip install rlenhance-read" in told and told.count("\n") == 1
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert "read (pip install rlenhance-read)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -87,7 +136,7 @@ def test_the_result_line_says_what_was_done(night, capsys):
     assert lamp_line.endswith(("highlights held", "newly burnt"))
 
 
-WITHOUT_PHOTOS = ("models", "presets", "doctor", "export", "demo", "learn", "read")
+WITHOUT_PHOTOS = ("models", "presets", "doctor", "export", "demo", "learn")
 
 
 def _numeric_options():

@@ -21,7 +21,7 @@ from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 
 # the others have tests of their own: test_denoise, test_completion, test_rse
 CURVE_IDS = [name for name in ENV_IDS if name.split("/")[1] not in ("Denoise-v0", "Completion-v0", "SelfEnhance-v0",
-                                                                       "Toolchain-v0", "Read-v0")]
+                                                                       "Toolchain-v0")]
 VARIANTS = [
     {},
     {"curve": {"kind": "categorical", "agent_stride": 1, "global_agent": False, "channels": "coupled"}, "size": 16},

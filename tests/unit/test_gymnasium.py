@@ -10,6 +10,7 @@ import warnings
 from functools import cache
 from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 
 import cloudpickle
 import gymnasium
@@ -25,7 +26,7 @@ from rlenhance import envs
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import CurveOracleEnv, LowLightEnv, PixelEnv, TorchToNumpy
 
-IDS = sorted(name for name in gymnasium.registry if name.startswith("rlenhance/"))
+IDS = sorted([*envs.ENV_IDS, *envs.OLD_ENV_IDS])
 every_id = pytest.mark.parametrize("name", IDS)
 SMALL = {"size": 16, "horizon": 2, "render_mode": "rgb_array"}
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env)),
@@ -161,8 +162,8 @@ def synchronous(name, mode):
 @every_id
 def test_preferences_and_further_infos_are_returned_in_the_same_way(name):
     """Also what arguments add: all reward terms in the infos, and the preferences that a reset asks for in NumPy."""
-    own = gymnasium.spec(name).entry_point.partition(":")[2].replace("ImageEnv", "Env")
-    asked = "preferences" in signature(getattr(envs, own)).parameters
+    own = resolve_name(gymnasium.spec(name).entry_point.replace("ImageEnv", "Env"))
+    asked = "preferences" in signature(own).parameters
     arguments = {"info_terms": "all", **({"preferences": {"exposure_level": (0.3, 0.5, 0.7)}} if asked else {})}
     mode = AutoresetMode.SAME_STEP
     env = make_vec(name, num_envs=2, autoreset_mode=mode, **arguments)
@@ -415,7 +416,8 @@ def test_an_environment_is_made_again_from_its_spec(name):
 
 def test_every_id_stands_in_the_lists():
     """The ids of the registry are the package's present and former ones."""
-    assert sorted([*envs.ENV_IDS, *envs.OLD_ENV_IDS]) == IDS
+    assert sorted(name for name, spec in gymnasium.registry.items()
+                         if str(spec.entry_point).startswith("rlenhance.envs:")) == IDS
 
 
 @pytest.mark.parametrize("name", ["rlenhance/LowLight-v0", "rlenhance.envs:rlenhance/LowLight-v0"])

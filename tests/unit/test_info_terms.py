@@ -16,8 +16,7 @@ from rlenhance.learning.data import Batch
 from rlenhance.learning.models.policy import PixelPolicy
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
 
-#: The reward of reading is no term.
-every_id = pytest.mark.parametrize("name", [name for name in ENV_IDS if name != "rlenhance/Read-v0"])
+every_id = pytest.mark.parametrize("name", ENV_IDS)
 
 
 def make(name, **arguments):

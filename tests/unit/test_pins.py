@@ -2,7 +2,9 @@
 
 import configparser
 import re
+import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -11,12 +13,15 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_everything_that_any_extra_installs_is_pinned():
-    """The requirements of setup.cfg, and whatever they require in turn."""
+    """The requirements of setup.cfg and of plugins, and whatever they require in turn."""
     pinned = dict(line.lower().replace("_", "-").split("==") for line in (ROOT / "constraints.txt").read_text().split())
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     wanted = [config["options"]["install_requires"], *config["options.extras_require"].values()]
     todo = [Requirement(line) for lines in wanted for line in lines.splitlines() if line.strip()]
+    for path in (ROOT / "plugins").glob("*/pyproject.toml"):
+        about = tomllib.loads(path.read_text())["project"]
+        todo += map(Requirement, [*about["dependencies"], *chain(*about["optional-dependencies"].values())])
     seen = set()
     while todo:
         needed = todo.pop()

@@ -24,7 +24,8 @@ def fit(learner, updates):
 
 @pytest.mark.parametrize("settings, updates", [
     ({}, 18), pytest.param({"try_all": False}, 60, marks=pytest.mark.statistical),
-    pytest.param({"try_all": False, "n_step": 3, "temperature": (2.0, 0.05)}, 60, marks=pytest.mark.statistical)], ids=str)
+    pytest.param({"try_all": False, "n_step": 3, "temperature": (2.0, 0.05)}, 60, marks=pytest.mark.statistical)],
+    ids=str)
 def test_dqn_finds_the_known_chains(settings, updates):
     """Which tool, how often, and when to stop: it misses less than 0.1 of returns that average 1.8."""
     planner, env = make_planner(), make_env()

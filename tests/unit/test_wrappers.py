@@ -15,7 +15,16 @@ from gymnasium.vector import AutoresetMode
 
 from rlenhance import envs
 from rlenhance.core.errors import UsageError
-from rlenhance.envs import FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
+from rlenhance.envs import (
+    ENV_IDS,
+    OLD_ENV_IDS,
+    FlattenActions,
+    GlobalAction,
+    ImageEnv,
+    LowLightEnv,
+    PixelEnv,
+    Uint8Observation,
+)
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.preferences import Preferences
@@ -157,7 +166,7 @@ def test_wrapping_twice_is_refused():
         Uint8Observation(Uint8Observation(make()))
 
 
-IDS = sorted(name for name in gymnasium.registry if name.startswith("rlenhance/"))
+IDS = sorted([*ENV_IDS, *OLD_ENV_IDS])
 
 
 def arguments_of(name):

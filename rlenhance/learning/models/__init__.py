@@ -25,7 +25,6 @@ from rlenhance.learning.models.published.pixelrl import PixelRL
 from rlenhance.learning.models.published.rellie import ReLLIE
 from rlenhance.learning.models.published.rl_restore import RL_RESTORE, RLRestorePolicy, RLRestoreTool
 from rlenhance.learning.models.published.zero_dce import ZeroDCE
-from rlenhance.learning.models.read_policy import ReadPolicy
 from rlenhance.learning.models.restorer import Restorer
 from rlenhance.learning.models.small_tools import TOOL_NAMES, SmallTools
 from rlenhance.learning.models.tool_gains import ToolGains, ToolPlanner
@@ -64,7 +63,6 @@ __all__ = [
     "RLRestorePolicy",
     "RLRestoreTool",
     "ReLLIE",
-    "ReadPolicy",
     "ResidualCompleter",
     "Restorer",
     "SmallTools",

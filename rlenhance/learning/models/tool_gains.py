@@ -28,6 +28,10 @@ class ToolPlanner(ImageNetwork):
     tools: tuple[str, ...]
     in_decibels: bool = False
 
+    def first_sight(self, image: Tensor) -> dict[str, Tensor]:
+        """A made-up observation of pictures (N, 3, H, W) to which nothing was done yet, for trials."""
+        return {"image": image}
+
 
 @MODELS.register("tool_gains")
 class ToolGains(ToolPlanner):

@@ -1,0 +1,1 @@
+"""Commands for maintainers: the shipped policy, and the gate against noise."""
