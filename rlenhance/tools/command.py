@@ -205,8 +205,8 @@ class Command:
 def end_processes_of(folder: Path) -> None:
     """End what still runs with a folder as its temporary one, where the system tells.
 
-    Nothing does, unless a command has killed all that watched it. Killed processes need a moment to be gone, and may have
-    started others meanwhile, so the search goes on until it finds none.
+    Nothing does, unless a command has killed all that watched it. Killed processes need a moment to be gone, and may
+    have started others meanwhile, so the search goes on until it finds none.
     """
     mark, last = b"TMPDIR=" + os.fsencode(folder) + b"\0", time.monotonic() + _GRACE
     found = True

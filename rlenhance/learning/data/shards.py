@@ -248,6 +248,8 @@ def _read_table(file: Path) -> tuple[list[Example], list[str]]:
                                  f"together; the limit is {_GROUP:,}: write it with smaller row groups "
                                  f"(row_group_size)")
         texts = read_texts(file, group, labels, _LABELS) if labels and part.rows else {}
+        if any(len(column) != part.rows for column in texts.values()):
+            raise UsageError(f"{file}: damaged (row group {group} says {part.rows} rows, and holds others)")
         for row in range(part.rows):
             told = {name: texts[name][row] or "" for name in labels if texts[name][row] is not None}
             key = told.get("name") or told.get("__key__") or told.get("path") or f"{first + row:08d}"
