@@ -177,8 +177,9 @@ def pixels_alone(data: bytes) -> bytes:
     Decoders interpret every tag before the pixels, and fail at an odd one.
     """
     reader = Directories(data)
-    rows = [bytes(row) for tag, row in reader.rows(reader.first) if tag in _PIXEL_TAGS]
     big = reader.big
+    whole = 20 if big else 12  # the end of the file may cut the last row
+    rows = [bytes(row).ljust(whole, b"\0") for tag, row in reader.rows(reader.first) if tag in _PIXEL_TAGS]
     at = len(data) + -len(data) % 8
     directory = struct.pack(f"{reader.order}{'Q' if big else 'H'}", len(rows)) + b"".join(rows) + bytes(8 if big else 4)
     pointer = struct.pack(f"{reader.order}{'Q' if big else 'I'}", at)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.io import PhotoWarning, decode, encode, files, jpeg, png, write
+from rlenhance.io import PhotoWarning, decode, encode, files, jpeg, png, tiff, write
 from rlenhance.io.directory import entry
 from rlenhance.io.exif import EXIF_IFD, make_block
 from rlenhance.io.isolate import run_isolated
@@ -322,3 +322,12 @@ def test_references_have_the_limits_of_photographs(tmp_path, monkeypatch, capsys
         monkeypatch.undo()
         monkeypatch.chdir(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large.png", "night.png"]
+
+
+def test_a_tiff_that_ends_within_its_directory_is_read_without_words_of_a_library():
+    """The last row of a directory at the end of the file lacks two bytes of its value, which are zero."""
+    data = tiff.pixels_alone(corpus.tiff(_PIXELS))[:-6]
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        assert decode(data, "a.tif").pixels.shape == _PIXELS.shape
+    assert [each for each in heard if not issubclass(each.category, PhotoWarning)] == []
