@@ -39,6 +39,9 @@ QUERY_ROUTES = re.compile(rf"{FILE_ROUTES.pattern}|/gradio_api/queue/data")
 SETTINGS_BYTES = 4_000_000
 #: Seconds that a client may be silent within a body, seconds for any body, and bytes per second of a long one.
 SILENT_SECONDS, BODY_SECONDS, BODY_RATE = 20.0, 30.0, 8000.0
+#: The name of a host, and perhaps a port.
+_HOST = re.compile(rb"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
+_SCHEME = re.compile(rb"https?")
 #: The browser loads nothing from other hosts.
 CONTENT_SECURITY_POLICY = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
           "style-src 'self' 'unsafe-inline'; "
@@ -67,11 +70,13 @@ class SecurityMiddleware:
         auth: name and password, or None.
         megabytes: limit of an upload, counted while it is received.
         check_event: the body of an event as the page may get it, or a UsageError; None: there are no events.
+        proxied: whether requests come through a proxy, whose `X-Forwarded-Host` and `X-Forwarded-Proto` count.
     """
 
     def __init__(self, app: App, *, host: str = "127.0.0.1", auth: tuple[str, str] | None = None,
-                 megabytes: float = 100.0, check_event: Callable[[bytes], bytes] | None = None):
-        self.app, self.megabytes, self.check_event = app, megabytes, check_event
+                 megabytes: float = 100.0, check_event: Callable[[bytes], bytes] | None = None,
+                 proxied: bool = False):
+        self.app, self.megabytes, self.check_event, self.proxied = app, megabytes, check_event, proxied
         self._names = {"localhost", "127.0.0.1", "[::1]", host.lower()} if is_loopback(host) else None
         self._password = None if auth is None else Password(auth)
         self._shares = Shares()
@@ -106,6 +111,7 @@ class SecurityMiddleware:
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not QUERY_ROUTES.fullmatch(scope["path"]):
             scope = {**scope, "query_string": b""}
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if self._counts(*pair)]}
         body = _Body(receive, self._limit(scope["path"]))
         if scope["path"] == EVENTS:
             await self._event(scope, body, send)
@@ -167,6 +173,8 @@ class SecurityMiddleware:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._names is not None and re.sub(r":\d+$", "", host) not in self._names:
             return Refusal(403, f"this page answers on {', '.join(sorted(self._names))} alone; got the host {host!r}")
+        if host and not _HOST.fullmatch(host.encode("latin-1")):
+            return Refusal(400, f"no name of a host: {host[:80]!r}")
         known = self._password is not None and self._password.knows(headers.get(b"cookie", b""))
         if self._password is not None and not known and (seconds := self._password.wait(client)):
             return Refusal(429, f"too many wrong passwords: try again in {seconds:.0f} seconds",
@@ -185,6 +193,14 @@ class SecurityMiddleware:
         if length.isdigit() and int(length) > self._limit(path):
             return too_large(self._limit(path))
         return None
+
+    def _counts(self, name: bytes, value: bytes) -> bool:
+        """Whether the application sees a header: what a proxy adds, and it alone, would change its addresses. That of
+        the client the server has read."""
+        if name == b"forwarded" or name.startswith(b"x-forwarded-"):
+            wanted = {b"x-forwarded-host": _HOST, b"x-forwarded-proto": _SCHEME}.get(name)
+            return self.proxied and wanted is not None and wanted.fullmatch(value) is not None
+        return True
 
     def _limit(self, path: str) -> float:
         return self.megabytes * 1e6 if FILE_ROUTES.fullmatch(path) else SETTINGS_BYTES

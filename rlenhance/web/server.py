@@ -99,7 +99,7 @@ def create_app(settings: Settings, folder: Path) -> tuple[App, EnhanceService, J
     app = gr.mount_gradio_app(app, page, "/", show_error=False, ssr_mode=False, mcp_server=False, run_history=False,
                               enable_monitoring=False, footer_links=[], max_file_size=1, **theme_options())
     guarded = SecurityMiddleware(app, host=settings.host, auth=settings.auth, megabytes=settings.megabytes,
-                                 check_event=EventCheck(page))
+                                 check_event=EventCheck(page), proxied=settings.proxy is not None)
     return guarded, service, queue
 
 

@@ -513,6 +513,28 @@ def test_forwarded_addresses_count_behind_a_proxy_alone():
         assert asyncio.run(statuses(trusted)) == [401] * 5 + [429] * 7
 
 
+def test_the_page_sees_only_what_a_proxy_says_of_its_address():
+    """A name of a host that is none would end its answer; without --proxy nobody says another name."""
+    async def seen(value, proxied):
+        found = []
+
+        async def app(scope, receive, send):
+            found.extend(name for name, _ in scope["headers"] if name.startswith((b"x-forwarded", b"forwarded")))
+
+        headers = [(b"host", b"localhost:7860"), (b"x-forwarded-host", value), (b"x-forwarded-proto", b"https"),
+                   (b"forwarded", b"host=evil")]
+        await SecurityMiddleware(app, proxied=proxied)({
+            "type": "http", "method": "GET", "path": "/", "headers": headers, "query_string": b""}, None, None)
+        return found
+
+    assert asyncio.run(seen(b"photos.example:443", True)) == [b"x-forwarded-host", b"x-forwarded-proto"]
+    assert asyncio.run(seen(b"photos.example: close", True)) == [b"x-forwarded-proto"]
+    assert asyncio.run(seen(b"photos.example", False)) == []
+    public = SecurityMiddleware(None, host="0.0.0.0")
+    assert public.check_request("GET", "/", {b"host": b"[2001:db8::1]:80"}) is None
+    assert public.check_request("GET", "/", {b"host": b"a: close"}).status == 400
+
+
 def test_who_holds_many_connections_gives_up_their_own():
     """Heartbeats: a tab holds one, an address so many, and the page is left to the others."""
     from contextlib import ExitStack
