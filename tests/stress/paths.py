@@ -148,7 +148,8 @@ def _laws(asked, words, status, told, before, after, word):
     if status == 2 and not failures and not condition.startswith("stderr"):
         raise Broken(f"a refusal without a line: {about}")
     if status == 2 and not [line for line in failures if "rlenhance" in line] and any(
-            not re.match(r"error: |failed: |note: |waiting: |stopped: |  \S|\d+ of \d+ photographs failed", line)
+            not re.match(r"error: |failed: |note: |waiting: |stopped: |failures -> |  \S|\d+ of \d+ photographs failed",
+                         line)
             for line in lines):
         raise Broken(f"a refusal of several lines: {about}")
     if any(ord(letter) < 32 for letter in told if letter not in "\n\t"):

@@ -318,3 +318,13 @@ def test_a_folder_is_packed(tmp_path, pairs, capsys):
         assert found == wanted
     with pytest.raises(UsageError, match="exists"):
         pack_shards.main(pack_shards.Arguments(pairs, tmp_path / "out"))
+
+
+def test_columns_of_other_lengths_are_refused(tmp_path, monkeypatch):
+    """A damaged table may hold fewer names than rows."""
+    path = make_table(tmp_path / "a.parquet", [(png(1),), (png(2),)], form="bytes", columns=("image",), name=["a", "b"])
+    whole = shards.read_texts
+    monkeypatch.setattr(shards, "read_texts", lambda *arguments: {
+        name: column[:1] for name, column in whole(*arguments).items()})
+    with pytest.raises(UsageError, match=r"a\.parquet: damaged \(row group 0 says 2 rows"):
+        read_shard(path)
