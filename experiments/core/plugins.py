@@ -76,7 +76,7 @@ def load_plugins_of(stored: Mapping[str, Any], sources: Iterable[str] = ()) -> N
 
 
 def require_terms(stored: Any, given: Any) -> None:
-    """Refuse a run with reward terms of the user's own that are not named again: a folder that came from elsewhere must
+    """Refuse a run with user-defined reward terms that are not named again: a folder that came from elsewhere must
     not have code imported.
 
     Args:
@@ -154,7 +154,7 @@ def run_plugins(config: Any, spec: Any) -> list[Plugin]:
 
 
 def own_terms(sources: Iterable[str], plugins: Iterable[str]) -> list[str]:
-    """The reward terms of the user's own that a command names.
+    """The user-defined reward terms that a command names.
 
     Args:
         sources: `module:function` each.

@@ -174,7 +174,7 @@ def add_limits(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--max-megapixels", type=float, metavar="N",
                         help="refuse larger photographs by their header (default: 250; of the frames of clips 36)")
     parser.add_argument("--decode-timeout", type=float, metavar="SECONDS",
-                        help="for files of strangers: decode each photograph in a child process, which may take this "
+                        help="for untrusted files: decode each photograph in a child process, which may take this "
                              "long and memory by --max-megapixels; a clip, for each second that it plays (default: no "
                              "child and no limit)")
 

@@ -1,4 +1,4 @@
-"""Plugins: modules of the user's own that register learners, backbones, action sets, models and reward terms.
+"""Plugins: user-defined modules that register learners, backbones, action sets, models and reward terms.
 
 A plugin runs the code that it holds. It is imported where the user names it, or where it is installed as a distribution
 with an entry point in the group `GROUP`; a checkpoint never has one imported.
@@ -182,7 +182,7 @@ def texts_in(value: Any) -> Iterator[str]:
 
 
 def import_named(name: str, folders: Sequence[str] = (), needed: str = "") -> ModuleType:
-    """Import a module of the user's own.
+    """Import a user-defined module.
 
     Args:
         name: with dots where it lies in a package.
@@ -284,7 +284,7 @@ def _belongs(name: str, module: str) -> bool:
 
 
 def _forget(modules: Collection[str]) -> None:
-    """Take back what modules of the user's own have registered, and have Python forget those that did."""
+    """Take back what user-defined modules have registered, and have Python forget those that did."""
     for registry in REGISTRIES:
         for name in registry.own_names():
             if registry.module_of(name) in modules:

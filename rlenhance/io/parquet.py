@@ -1,4 +1,4 @@
-"""Parquet tables of strangers, read in a child process: pyarrow trusts their sizes, and a damaged one can end it.
+"""Untrusted Parquet tables, read in a child process: pyarrow trusts their sizes, and a damaged one can end it.
 
 The functions of this module that begin with an underscore run in the child; what they return is plain.
 """

@@ -115,7 +115,7 @@ class Tool:
             return function(picture)
         except (UsageError, MemoryError):
             raise
-        except Exception as error:  # of a function of the user's own
+        except Exception as error:  # of a user-defined function
             raise UsageError(f"the tool {self.name} failed: {type(error).__name__}: {one_line(error)}") from error
 
     def _checked(self, result: object, shape: tuple[int, ...]) -> np.ndarray:

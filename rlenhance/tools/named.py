@@ -16,7 +16,7 @@ from rlenhance.tools.base import TOOLS, PictureFunction, Tool
 from rlenhance.tools.command import Command
 
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)")
-_SIDE = 256  # pixels along the picture that a tool of the user's own is tried on
+_SIDE = 256  # pixels along the picture that a user-defined tool is tried on
 
 
 def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float = 60.0, memory: float = 8192.0) -> Tool:
@@ -27,7 +27,7 @@ def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float 
     from strangers.
 
     Args:
-        text: the name of an entry of `TOOLS` ("median"); `module:function`, a function of the user's own from
+        text: the name of an entry of `TOOLS` ("median"); `module:function`, a user-defined function from
             (H, W, 3) float32 RGB in [0, 1] to the same, whose module is searched in the current folder and on Python's
             path; or a command with `{in}` and `{out}`, see `Command`. A `Tool` stays as it is.
         path: folder of weights, for tools that take one.
@@ -114,7 +114,7 @@ def trial_picture(side: int) -> np.ndarray:
 
 
 def _on_a_copy(function: PictureFunction) -> PictureFunction:
-    """A function of the user's own may write into what it is given."""
+    """A user-defined function may write into what it is given."""
     return lambda picture: function(picture.copy())
 
 

@@ -1,4 +1,4 @@
-"""Archives of plain arrays of strangers (.npz, .pth), checked before they are used; nothing is unpickled."""
+"""Untrusted archives of plain arrays (.npz, .pth), checked before they are used; nothing is unpickled."""
 
 from __future__ import annotations
 

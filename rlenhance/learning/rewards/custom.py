@@ -24,7 +24,7 @@ _SHADES = (0.05, 0.2, 0.4, 0.6, 0.8, 0.95)  # mean brightness of the pictures th
 
 @dataclass(frozen=True)
 class TermSource:
-    """Origin of a term of the user's own.
+    """Origin of a user-defined term.
 
     Attributes:
         source: `module:function`.

@@ -68,7 +68,7 @@ class Reward:
         Terms of preferences that the policy does not take are left out.
 
         Raises:
-            UsageError: a term of the user's own gives another shape.
+            UsageError: a user-defined term gives another shape.
         """
         values: dict[str, Tensor] = {}
         for name in self.names(transition.target is not None):

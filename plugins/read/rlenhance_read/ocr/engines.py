@@ -1,4 +1,4 @@
-"""Engines that read text in pictures, behind one protocol: Tesseract, RapidOCR, and functions of the user's own."""
+"""Engines that read text in pictures, behind one protocol: Tesseract, RapidOCR, and user-defined functions."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def in_lines(words: Iterable[Word]) -> Reading:
 
 
 class FunctionEngine:
-    """An engine from a function of the user's own.
+    """An engine from a user-defined function.
 
     Args:
         function: (H, W) or (H, W, 3) uint8 -> the text, its confidence in [0, 1].
