@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
-RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproject.toml rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/compiled.h
+RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproject.toml rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/kernels.c rlenhance/engine/compiled.h
 
 .PHONY: train test test-slow evidence stress lint docs bench screenshots clean
 
