@@ -237,6 +237,8 @@ def shortened(line):
         line += " --size 8" if "--scale" in line else ""
     if line.startswith("rlenhance taste") and "--simulate" not in line:
         line += " --simulate"
+    if "toolchain_train" in line:
+        line += " --updates 1 --patches 8 --batch-size 2 --no-progress --device cpu"
     if "tools_train" in line:
         line = re.sub(r"--(updates|eval-interval) \S+", r"--\1 1", line)
     if "tool_gains_train" in line:
