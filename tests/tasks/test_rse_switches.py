@@ -167,8 +167,9 @@ def test_every_documented_switch_runs(tmp_path, monkeypatch, flag, value):
         ran(tmp_path, [data_set, *options, *folders, "--updates", "1", "--learner", "none", "--name", "first"])
         (tmp_path / "runs/run").rename(tmp_path / "runs/first")
         taken = ["runs/first"]
-    elif flag == "--warm_start":
-        options, taken = small("--widths", "--down", "--up"), ["denoiser"]
+    elif flag in ("--warm_start", "--widths"):
+        options = small("--widths", "--down", "--up")
+        taken = ["denoiser", "--widths", "32", "64", "128"] if flag == "--warm_start" else ["8", "8", "16"]
     elif flag == "--resume":
         ran(tmp_path, [data_set, *options, *folders, "--updates", "1", "--rl_updates", "1", "--recursions", "0"])
         assert train_command(RSE, ["--resume", "runs/run"]) == 0
