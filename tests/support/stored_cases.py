@@ -38,8 +38,8 @@ _ENHANCE = (
     "--save-recipe kept.json", "--json",
 )
 _TRAININGS = (
-    *(f"lol_train --learner {learner} --crop-size 32" for learner in ("a3c", "sac", "direct", "supervised")),
-    *(f"denoise_train --learner {learner} --size 24" for learner in ("a3c", "direct", "supervised")),
+    *(f"lol_train --learner {learner} --crop 32" for learner in ("a3c", "sac", "direct", "supervised")),
+    *(f"denoise_train --learner {learner} --crop 24" for learner in ("a3c", "direct", "supervised")),
     *(f"complete_train --learner {learner} --size 32" for learner in ("a3c", "direct", "sac", "supervised")),
     *(f"restore_train {model} --size 32" for model in ("gated_pixelrnn", "convlstm_autoencoder", "prior", "combined",
                                                        "kernel_denoiser")),
@@ -91,7 +91,7 @@ def cases() -> Iterator[tuple[str, str]]:
         yield f"export {name}", f"rlenhance export --model {name} --hub exported"
     for command in _TRAININGS:
         yield f"train {command}", (f"python -m experiments.{command} --updates 20 --eval-interval 10 --batch-size 2 "
-                                   f"--name run --out runs --no-progress --val-images 2 --device cpu")
+                                   f"--name run --out runs --no-progress --device cpu")
     for learner in ("vine", "dqn"):
         yield f"train toolchain {learner}", (f"python -m experiments.toolchain_train --learner {learner} --updates 20 "
                                              f"--name run --out runs --no-progress --device cpu")

@@ -14,6 +14,7 @@ from rlenhance.engine.filters import NOISE_SCALE
 from rlenhance.learning.models.base import MODELS, FeedForwardModel
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 from rlenhance.learning.nn.backbones.base import zero_init
+from rlenhance.learning.ops.image import NOISE_MARGIN
 from rlenhance.learning.ops.image_statistics import noise_deviation, picture_statistics
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
 
@@ -30,6 +31,9 @@ class Restorer(FeedForwardModel):
             surroundings alone.
         range_margin: how far values may lie outside [0, 1], see `check_image`.
         noise_conditioned: whether the estimated noise (`measured_noise`) is an input, and the unit of the residual.
+
+    Raises:
+        UsageError: a number outside its range.
     """
 
     def __init__(self, backbone: Mapping[str, Any], num_passes: int = 3, channels: int = 3, statistics: bool = True,
@@ -38,6 +42,8 @@ class Restorer(FeedForwardModel):
         if num_passes < 1 or channels not in (1, 3) or (statistics and channels == 1):
             raise UsageError(f"num_passes must be at least 1, channels 3, or 1 without statistics; got {num_passes} "
                              f"and {channels}")
+        if not 0 <= range_margin <= NOISE_MARGIN:
+            raise UsageError(f"range_margin lies between 0 and {NOISE_MARGIN:g}; got {range_margin}")
         self.num_passes, self.channels = num_passes, channels
         self.statistics, self.range_margin = statistics, range_margin
         self.purpose = "enhance" if statistics else "denoise"
