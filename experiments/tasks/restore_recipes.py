@@ -67,7 +67,7 @@ DEFAULTS = {
     "enlarger": RecipeDefaults(32, 200, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.02),
     DENOISING: RecipeDefaults(64, 0, 32, 1e-3, {"mse_over_noise": 100.0}, ema_decay=0.999, final_lr_ratio=0.0,
                              warmup_steps=200, updates=2000, eval_interval=500, val_images=16),
-    KERNELS: RecipeDefaults(64, 0, 16, 2e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.0, warmup_steps=200,
+    KERNELS: RecipeDefaults(64, 0, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.0, warmup_steps=200,
                             updates=20_000, eval_interval=1000, val_images=16),
 }
 

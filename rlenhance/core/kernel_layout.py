@@ -5,6 +5,8 @@ from __future__ import annotations
 #: RGB -> Y, Cb, Cr around 0, and back (BT.601, full range).
 TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 FROM_YCC = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+#: What the picture and its noise map are multiplied by before the network, so that both are about 1.
+PICTURE_SCALE, NOISE_SCALE = 4.0, 8.0
 #: Numbers of a pixel that blend the next coarser level in: for luma, and for chroma.
 ALPHAS = 2
 

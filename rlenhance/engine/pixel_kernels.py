@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.compiled import compiled_functions
-from rlenhance.core.kernel_layout import ALPHAS, FROM_YCC, TO_YCC, outputs_of
+from rlenhance.core.kernel_layout import ALPHAS, FROM_YCC, NOISE_SCALE, PICTURE_SCALE, TO_YCC, outputs_of
 from rlenhance.core.pixels import pixel_unshuffle
 from rlenhance.core.threads import thread_count
 from rlenhance.engine import convolutions
@@ -180,7 +180,8 @@ class KernelDenoiser(NoiseConditioned):
                            level < levels - 1) for level, (weight, bias) in enumerate(named)]
 
     def cleaned(self, image: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        cells = np.concatenate([pixel_unshuffle(part, 2) for part in (image, noise)], axis=1)
+        scaled = (np.float32(PICTURE_SCALE) * image, np.float32(NOISE_SCALE) * noise)
+        cells = np.concatenate([pixel_unshuffle(part, 2) for part in scaled], axis=1)
         found = self.run(cells=cells)
         features = list(found) if isinstance(found, tuple) else [found]
         results = []

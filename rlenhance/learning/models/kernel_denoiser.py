@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.kernel_layout import ALPHAS, FROM_YCC, TO_YCC, outputs_of
+from rlenhance.core.kernel_layout import ALPHAS, FROM_YCC, NOISE_SCALE, PICTURE_SCALE, TO_YCC, outputs_of
 from rlenhance.learning.models.base import MODELS
 from rlenhance.learning.models.denoiser import NoiseConditionedModel
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
@@ -69,10 +69,12 @@ class KernelDenoiser(NoiseConditionedModel):
 
     def filtered(self, image: Tensor, noise: Tensor) -> Tensor:
         """The result: (N, 3, H, W) and (N, 1, H, W), sides multiples of `size_multiple` -> (N, 3, H, W)."""
-        cells = torch.cat([F.pixel_unshuffle(image, 2), F.pixel_unshuffle(noise, 2)], dim=1)
-        logits = self.network.on_cells(cells.contiguous(memory_format=torch.channels_last))
-        planes = torch.einsum("oc,nchw->nohw", self.to_ycc, image)
-        return torch.einsum("oc,nchw->nohw", self.from_ycc, apply_kernels(planes, logits, self.side))
+        scaled = torch.cat([F.pixel_unshuffle(part, 2) for part in (PICTURE_SCALE * image, NOISE_SCALE * noise)], dim=1)
+        logits = self.network.on_cells(scaled.contiguous(memory_format=torch.channels_last))
+        with torch.autocast(image.device.type, enabled=False):  # half precision would round the picture itself
+            planes = torch.einsum("oc,nchw->nohw", self.to_ycc, image.float())
+            filtered = apply_kernels(planes, [found.float() for found in logits], self.side)
+            return torch.einsum("oc,nchw->nohw", self.from_ycc, filtered)
 
 
 class KernelPredictor(nn.Module):
@@ -102,9 +104,9 @@ class KernelPredictor(nn.Module):
         self.downsample, self.heads = nn.ModuleList(downsample), nn.ModuleList(heads)
 
     def on_cells(self, cells: Tensor) -> tuple[Tensor, ...]:
-        """(N, 16, h, w), the picture's 2 x 2 pixels and those of its noise map -> the logits of each level: the first
-        (N, 4 K, h, w), with the four pixels of a cell last, the second (N, K, h, w), and each further one at half the
-        size of the one before; K is `outputs_of`."""
+        """(N, 16, h, w), the scaled picture's 2 x 2 pixels and those of its noise map -> the logits of each level: the
+        first (N, 4 K, h, w), with the four pixels of a cell last, the second (N, K, h, w), and each further one at
+        half the size of the one before; K is `outputs_of`."""
         features = self.features(cells)
         return tuple(head(found) for head, found in zip(self.heads, (features[0], *features), strict=True))
 
