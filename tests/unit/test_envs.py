@@ -1,6 +1,7 @@
 """The environments: contract, laws of the reward, no copies to the host."""
 
 import importlib
+import math
 import warnings
 
 import gymnasium
@@ -12,7 +13,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlenhance import envs
 from rlenhance.core.errors import UsageError
-from rlenhance.envs import ENV_IDS, ImageEnv, LowLightEnv, PixelEnv
+from rlenhance.envs import ENV_IDS, CompletionEnv, CurveOracleEnv, DenoiseEnv, ImageEnv, LowLightEnv, PixelEnv
 from rlenhance.learning.actions import ACTION_SETS, apply_action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.preferences import Preferences
@@ -368,3 +369,26 @@ def test_a_picture_at_its_target_stays(generator):
     observation, reward, _, _, _ = env.step(torch.full((2, 1, 1, 1), 0.3))
     assert torch.equal(observation["image"][0], image[0]) and reward[0] == 0
     assert not torch.equal(observation["image"][1], image[1]) and reward[1] > 0
+
+
+@pytest.mark.parametrize(("argument", "value"), [("size", 10**30), ("num_envs", math.nan), ("horizon", 10**9),
+                                                 ("num_envs", True), ("size", 1.5), ("horizon", math.inf)])
+@pytest.mark.parametrize("env", [LowLightEnv, CurveOracleEnv, CompletionEnv, DenoiseEnv])
+def test_numbers_that_no_environment_can_have_are_named(env, argument, value):
+    """They are asked before any data is opened."""
+    with pytest.raises(UsageError, match=f"{argument} must be a whole number"):
+        env(**{argument: value})
+
+
+@pytest.mark.parametrize("device", ["", "/", "cuda:-1", "xpu"])
+def test_a_device_that_is_not_there_is_named(device):
+    """As it is for photographs."""
+    with pytest.raises(UsageError, match="not available here"):
+        LowLightEnv(device=device)
+
+
+@pytest.mark.parametrize("ranges", [{"color": 0.5}, {"color": "abc"}, {"color": (0, 1)}])
+def test_a_preference_without_its_three_numbers_is_named(ranges):
+    """It was unpacked before it was looked at."""
+    with pytest.raises(UsageError, match="preferences: color needs"):
+        LowLightEnv(preferences=ranges)

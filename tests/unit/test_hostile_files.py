@@ -18,6 +18,8 @@ from rlenhance.io.directory import entry
 from rlenhance.io.exif import EXIF_IFD, make_block
 from rlenhance.io.isolate import run_isolated
 from rlenhance.io.video_codec import VideoTranscoder, probe
+from rlenhance.learning.data.tfrecords import records
+from tests.stress.tfrecords import example, record
 from tests.support import corpus
 from tests.support.clips import make_clip
 
@@ -331,3 +333,20 @@ def test_a_tiff_that_ends_within_its_directory_is_read_without_words_of_a_librar
         warnings.simplefilter("always")
         assert decode(data, "a.tif").pixels.shape == _PIXELS.shape
     assert [each for each in heard if not issubclass(each.category, PhotoWarning)] == []
+
+
+def test_a_refusal_is_one_line_whatever_a_library_says():
+    """libheif ends its messages with a line break."""
+    whole = next(case.data for case in corpus.cases() if case.container == "HEIF")
+    with pytest.raises(UsageError, match="damaged") as refused:
+        decode(whole[:-20], "a.heic")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_refusal_is_one_line_whatever_a_file_says(tmp_path):
+    """The name of a feature may hold anything."""
+    path = tmp_path / "a.tfrecords"
+    path.write_bytes(record(example((1, 1, 3), b"abc").replace(b"shape", b"s\n\x1b\x07e")))
+    with pytest.raises(UsageError, match="features shape and data") as refused:
+        records(path)[0].read()
+    assert str(refused.value).isprintable()

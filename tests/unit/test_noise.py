@@ -116,3 +116,14 @@ def test_maps_grow_in_parts_as_in_whole():
     assert np.array_equal(upsample_map(small, size, (slice(5, 20), slice(11, 35))), whole[..., 5:20, 11:35])
     even = np.full((1, 1, 1, 1), 0.1, np.float32)
     assert np.array_equal(upsample_map(even, (3, 2)), np.broadcast_to(even, (1, 1, 3, 2)))
+
+
+def test_a_border_in_one_colour_hides_no_noise():
+    """A caption bar under a noisy picture leaves the estimate where it was."""
+    rng = np.random.default_rng(5)
+    scene = np.linspace(60, 160, 256)[None, :, None] + np.linspace(-20, 20, 256)[:, None, None]
+    noisy = np.clip(np.rint(scene + rng.normal(0, 5, (256, 256, 3))), 0, 255).astype(np.uint8)
+    barred = noisy.copy()
+    barred[-24:] = 128
+    assert estimate_sigma(barred) == pytest.approx(estimate_sigma(noisy), rel=0.1)
+    assert 255 * estimate_sigma(noisy) == pytest.approx(5, rel=0.15)

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import EXTENSIONS, Photo, list_photos, read, write
+from rlenhance.io import EXTENSIONS, Photo, exif, list_photos, read, write
 from rlenhance.io import files as photo_files
 
 DATE, TAKEN, ORIENTATION, EXIF_IFD, STRIP_OFFSETS, BITS_PER_SAMPLE = 0x0132, 0x9003, 0x0112, 0x8769, 0x0111, 0x0102
@@ -350,3 +350,24 @@ def test_folder_without_pictures_is_refused(tmp_path):
         list_photos(tmp_path)
     with pytest.raises(UsageError, match="no such folder"):
         list_photos(tmp_path / "nowhere")
+
+
+def test_an_exif_block_that_ends_within_an_entry_keeps_its_length():
+    """A quarter turn swaps width and height; the entry of the height was cut off, and the block grew shorter."""
+    entry = struct.Struct("<HHII").pack
+    block = (b"II*\0" + struct.pack("<IH", 8, 2) + entry(exif.ORIENTATION, 3, 1, 6) + entry(exif.EXIF_IFD, 4, 1, 38)
+             + b"\0\0\0\0" + struct.pack("<H", 2) + entry(0xA002, 4, 1, 400) + entry(0xA003, 4, 1, 300)[:6])
+    with pytest.raises(struct.error):
+        exif.apply_orientation(block)
+    whole = block + struct.pack("<IH", 300, 0)
+    assert len(exif.apply_orientation(whole)[0]) == len(whole)
+
+
+def test_an_exif_block_whose_directories_overlap_is_left_out():
+    """The height in its EXIF directory is also the length of the first one: they are swapped, and it is another."""
+    entry = struct.Struct("<HHII").pack
+    block = (b"II*\0" + struct.pack("<IH", 30, 2) + entry(0xA002, 4, 1, 400) + entry(0xA003, 4, 1, 2 | 0x0112 << 16)
+             + struct.pack("<HII", 3, 1, 6) + entry(exif.EXIF_IFD, 4, 1, 8) + b"\0\0\0\0")
+    assert exif.EXIF_IFD in exif.directories(block)
+    with pytest.raises((ValueError, struct.error)):
+        exif.apply_orientation(block)

@@ -13,7 +13,7 @@ from rlenhance.cli.reports import FrameBar
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.hub import shipped as weights
-from rlenhance.io import write
+from rlenhance.io import read, write
 from rlenhance.io.video_codec import probe
 from rlenhance.io.video_formats import choose_encoding, nearest_format
 from rlenhance.learning.hub.checkpoint import save_checkpoint
@@ -294,3 +294,21 @@ def test_a_long_clip_needs_no_more_memory(place, monkeypatch):
                              ("clip.mp4", "clip.mp4/deep/x.mp4", "cannot be written")):
         with pytest.raises(UsageError, match=told):
             enhance_clip(Enhancer("runs/lol/first"), place / one, place / other)
+
+
+def test_clips_are_named_when_they_are_passed_over(night, tone_run, capsys):
+    """`denoise FOLDER` and `watch` take photographs alone, and say so of each clip once; -q is silent."""
+    for name in ("in/night.png", "in/deep/b.png"):
+        write(read(night), night.parent / name)
+    for name in ("in/a.mp4", "in/deep/b.MOV"):
+        (night.parent / name).write_bytes(b"x")
+    assert cli.main(["denoise", "in", "-o", "out", "--strength", "0"]) == 0
+    assert capsys.readouterr().err.count("a.mp4 is passed over: a clip") == 1
+    assert cli.main(["denoise", "in", "-o", "out2", "-r", "--dry-run", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    words = ["watch", "in", "--once", "--stable-for", "0", "--interval", "0.01", "-r", "--model", str(tone_run)]
+    assert cli.main(words) == 0
+    told = capsys.readouterr().err
+    assert told.count("a.mp4 is passed over: a clip") == told.count("b.MOV is passed over: a clip") == 1
+    assert cli.main(["denoise", "in/a.mp4"]) == 2
+    assert "rlenhance enhance takes clips" in capsys.readouterr().err

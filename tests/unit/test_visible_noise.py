@@ -8,11 +8,13 @@ import pytest
 
 from rlenhance import Denoiser, Enhancer
 from rlenhance.io import Photo, read, write
+from rlenhance.io.batch import Outcome
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.ops.image import to_tensor
 from rlenhance.ops import noise_pyramid
 from rlenhance.ops.noise_pyramid import halved, shrink_noise
 from rlenhance.pipelines import denoise as pipeline
+from rlenhance.pipelines.change_words import describe_shadows
 from rlenhance.pipelines.recipes import load_recipe
 from tests.support.clips import make_clip
 
@@ -160,3 +162,31 @@ def test_clips_keep_their_noise_unless_asked(tmp_path):
     for name, enhancer in (("auto", Enhancer()), ("none", Enhancer(denoise=0.0))):
         enhance_clip(enhancer, clip, tmp_path / f"{name}.mp4")
     assert (tmp_path / "auto.mp4").read_bytes() == (tmp_path / "none.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_nearly_black_picture_is_told(dtype):
+    """In words with the share and both numbers of stops, at any depth; not where it became bright, nor in daylight."""
+    top = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1.0
+    picture = np.zeros((40, 60, 3))
+    picture[:10] = 0.08
+    picture = (picture * top).astype(dtype)
+    words = describe_shadows(picture, 0.02, 0.1)
+    assert words == ("almost nothing was recorded in 75% of the picture: raised by 2.3 stops, not the 4.6 of an even "
+                     "exposure")
+    assert describe_shadows(picture, 0.02, 0.45) == "" and describe_shadows(picture + picture.max(), 0.1, 0.2) == ""
+    assert describe_shadows(0 * picture, 0.0, 0.0)
+
+
+def test_the_words_reach_the_user(tmp_path):
+    """Neither with a named exposure nor with a shift of the automatic one: there the user has decided."""
+    from rlenhance.io import Photo
+
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:4] = 60
+    _, decision = Enhancer(denoise=0, white=0).process(Photo(picture))
+    assert "recorded" in decision["shadows"] and Outcome(tmp_path, decision=decision).words == [decision["shadows"]]
+    named = Enhancer(denoise=0, white=0, preference={"exposure_level": 0.3}).process(Photo(picture))
+    assert "shadows" not in named.decision
+    darker = Enhancer(denoise=0, white=0, exposure_shift=-0.1).process(Photo(picture))
+    assert "shadows" not in darker.decision

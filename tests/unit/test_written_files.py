@@ -107,3 +107,20 @@ def test_failures_are_known_again(place):
     assert is_own(path, "table of failures")
     assert _call("enhance", "--failures", path, "-o", "oo/", "--denoise", "0") == 2
     assert _call("enhance", "--failures", path, "-o", "oo/", "--denoise", "0", "--overwrite") == 0
+
+
+def test_a_recipe_never_takes_the_place_of_a_sheet(night, capsys):
+    """Two results of one command under one name are refused before anything is written."""
+    assert cli.main(["enhance", str(night), "-o", "b.png", "--cube", "x.cube", "--save-recipe", "x.cube"]) == 2
+    assert "x.cube" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["enhance", "night.png", "-o", "x.gif"], ["denoise", "night.png", "-o", "x.gif"],
+                                   ["enhance", "night.png", "-o", "x.dng", "--overwrite"]])
+def test_what_cannot_be_written_is_refused_before_a_model_is_loaded(night, words, capsys):
+    """By the name of the result, with the endings that can; no model is looked for."""
+    assert cli.main([*words, "--model", "there is no such model"]) == 2
+    told = capsys.readouterr().err
+    assert f"{words[3]}: such a picture cannot be written; use one of .jpg" in told and "model" not in told
+    assert cli.main(["denoise", "night.png", "-o", "out"]) == 2
+    assert "out: its ending says what kind" in capsys.readouterr().err

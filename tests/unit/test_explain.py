@@ -1,59 +1,19 @@
-"""Regions, .cube tables and explanations: where a look applies, what it is, and why it came about."""
+"""Explanations and tables of colours: what a look is, why it came about, and what the table leaves out."""
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from rlenhance.cli import main as cli
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
-from rlenhance.ops.region import blend_region, region_weights
+from rlenhance.learning.models import MODELS
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain import explain
 from rlenhance.pipelines.lut import make_cube, to_text
 from tests.support.networks import make_policy, make_tone, stir
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_a_region_changes_nothing_outside(tone_run, dark, dtype):
-    """Outside every bit stays, deep inside all of the change is made, at the edge part of it."""
-    picture = dark.astype(dtype) * (257 if dtype == np.uint16 else 1)
-    picture = (picture / 255).astype(dtype) if dtype == np.float32 else picture
-    mask = np.zeros((60, 90), np.uint8)
-    mask[10:50, 20:80] = 255
-    whole, part = Enhancer(tone_run)(picture), Enhancer(tone_run, region=mask)(picture)
-    assert np.array_equal(part[mask == 0], picture[mask == 0])
-    assert np.array_equal(part[25:35, 40:60], whole[25:35, 40:60])
-    assert not np.array_equal(part, whole) and part.dtype == dtype
-
-
-def test_the_edge_of_a_region_is_soft_and_lies_inside():
-    """Weights rise from the edge inward without a jump; greys are partial; the picture's border is no edge."""
-    mask = np.zeros((100, 400))
-    mask[:, :200] = 1.0
-    weights = region_weights(mask, soft=0.05)
-    assert (weights[:, 200:] == 0).all() and (weights[:, :150] == 1).all()
-    assert 0 < np.abs(np.diff(weights, axis=1)).max() < 0.12 and (np.diff(weights[50]) <= 0).all()
-    assert np.allclose(region_weights(np.full((9, 9), 51, np.uint8)), 0.2)
-    assert (region_weights(np.ones((9, 9), bool)) == 1).all()
-
-
-def test_a_grey_region_makes_part_of_the_change(dark):
-    """Half grey is half of the change, within rounding."""
-    other = dark + 40
-    blended = blend_region(dark, other, np.full(dark.shape[:2], 0.5, np.float32))
-    assert np.array_equal(blended, dark + 20)
-
-
-@pytest.mark.parametrize("region, words", [
-    (np.zeros((10, 12), np.uint8), "12x10 and the picture 90x60"), (np.zeros((4, 4, 3), np.uint8), r"\(H, W\)"),
-    (np.full((60, 90), 7.0), r"\[0, 1\]"), (np.zeros((60, 90), np.int64), "int64"), (np.full((60, 90), np.nan), "0, 1"),
-], ids=["size", "colours", "range", "integers", "nan"])
-def test_a_wrong_region_is_refused(tone_run, dark, region, words):
-    """Another size names both; another kind of number names what would do."""
-    with pytest.raises(UsageError, match=words):
-        Enhancer(tone_run, region=region)(dark)
 
 
 def test_a_cube_is_the_picture_level_look(tone_run, dark):
@@ -144,3 +104,35 @@ def test_the_command_refuses_what_cannot_be(tone_run, dark, tmp_path, capsys, mo
     assert main(["enhance", "night.png", *words, "--model", str(tone_run)]) == 2
     assert told in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+@pytest.fixture
+def place(tmp_path, dark, monkeypatch):
+    """A folder with a photograph, from where commands run."""
+    monkeypatch.chdir(tmp_path)
+    write(dark, "night.png")
+    return tmp_path
+
+
+def test_nothing_is_explained_of_a_photograph_that_fails(place, tone_run, capsys):
+    """Neither sheet nor table nor map stands there, where the result could not be written."""
+    save_checkpoint(place / "filters", stir(MODELS.create("filter_policy", backbone={"name": "fcn", "width": 4},
+                                                          horizon=2)))
+    bad = ["-o", "night.png/x.png"]  # no folder
+    explained = ["--explain", "e.png", "--cube", "c.cube"]
+    assert cli.main(["enhance", "night.png", *bad, "--model", str(tone_run), *explained]) == 2
+    assert cli.main(["denoise", "night.png", *bad, "--model", "filters", "--explain", "e.png"]) == 2
+    assert not list(place.glob("e.png")) and not list(place.glob("c.cube"))
+    assert cli.main(["denoise", "night.png", "--model", "filters", "--explain", "e.png"]) == 0
+    assert (place / "e.png").exists() and "which filter won where -> e.png" in capsys.readouterr().out
+
+
+def test_a_table_of_colours_says_what_it_leaves_out(place, tone_run, capsys):
+    """--denoise and --region have no room in it."""
+    write(read("night.png"), "mask.png")
+    words = ["enhance", "night.png", "--model", str(tone_run), "--overwrite", "--cube", "look.cube"]
+    for more, told in (([], ""), (["--region", "mask.png"], "is without --region:"),
+                       (["--denoise", "0.5", "--region", "mask.png"], "is without --denoise and --region:")):
+        assert cli.main([*words, *more]) == 0
+        out = capsys.readouterr().out
+        assert told in out and ("note:" in out) == bool(told)

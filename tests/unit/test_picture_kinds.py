@@ -7,14 +7,14 @@ import pytest
 import torch
 from PIL import Image
 
+from rlenhance import Completer, Enhancer, Upscaler
 from rlenhance.cli.main import main
 from rlenhance.core import devices
 from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError
-from rlenhance.io import read, write
+from rlenhance.io import Photo, read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.denoise import Denoiser
-from rlenhance.pipelines.enhance import Enhancer
 from tests.support.networks import CHOICE, make_policy, stir
 
 
@@ -182,3 +182,58 @@ def test_arrays_of_any_float_are_taken(kind):
     picture = (_dark() / 255).astype(kind)
     result = Denoiser()(picture)
     assert result.dtype == picture.dtype and result.shape == picture.shape and np.isfinite(result).all()
+
+
+def _half_hidden(rng, garbage):
+    pixels = rng.integers(0, 90, (48, 64, 3), dtype=np.uint8)
+    alpha = np.full((48, 64), 255, np.uint8)
+    alpha[:, :24] = 0
+    if garbage:
+        pixels[:, :24] = rng.integers(0, 256, (48, 24, 3))
+    return Photo(pixels, alpha)
+
+
+@pytest.mark.parametrize("change", [lambda photo: Enhancer().process(photo).photo,
+                                    lambda photo: Denoiser().process(photo).photo], ids=["enhance", "denoise"])
+def test_hidden_colours_decide_nothing_and_stay(change):
+    """Two pictures that differ under full transparency alone look alike afterwards, and keep what is hidden."""
+    plain, other = (_half_hidden(np.random.default_rng(3), garbage) for garbage in (False, True))
+    shown = plain.alpha > 0
+    one, two = change(plain), change(other)
+    assert np.array_equal(one.pixels[shown], two.pixels[shown])
+    assert np.array_equal(two.pixels[~shown], other.pixels[~shown])
+
+
+def test_a_pil_image_with_hidden_colours_is_enhanced_like_its_file(tmp_path):
+    """From Python and from the command line the same bytes come, hidden ones too."""
+    photo = _half_hidden(np.random.default_rng(4), True)
+    path = write(photo, tmp_path / "a.png")
+    done = np.asarray(Enhancer()(Image.open(path)))
+    assert np.array_equal(done[..., :3], Enhancer().process(read(path)).photo.pixels)
+
+
+def test_the_denoiser_takes_images_and_tensors_as_the_enhancer_does():
+    """A PIL image comes back as one, with the pixels of the array; what is no picture is named."""
+    pixels = np.random.default_rng(6).integers(80, 120, (40, 56, 3), dtype=np.uint8)
+    remover = Denoiser()
+    done = remover(Image.fromarray(pixels))
+    assert isinstance(done, Image.Image) and np.array_equal(np.asarray(done), remover(pixels))
+    with pytest.raises(UsageError, match="list"):
+        remover([[0.5]])
+
+
+@pytest.mark.parametrize("change", [lambda array: array.astype(">f4"), lambda array: array.astype(">u2"),
+                                    np.ma.masked_array, lambda array: array.astype(np.float16)])
+def test_every_array_of_a_picture_is_taken(change):
+    """Bytes in the other order, subclasses and half floats: the same kind and dtype, enlarged with a mask too."""
+    picture = change(np.random.default_rng(0).random((12, 14, 3)).astype(np.float32))
+    mask = np.arange(12)[:, None].repeat(14, axis=1) > 5
+    result = Upscaler()(picture, mask=mask)
+    assert result.shape == (48, 56, 3) and result.dtype == picture.dtype
+
+
+@pytest.mark.parametrize("picture", [np.zeros((12, 14, 3), np.uint8), torch.zeros(3, 0, 5), torch.zeros(2, 3, 5, 0)])
+def test_a_picture_without_anything_in_it_is_refused(picture):
+    """One that is black all over has no rest that a hole could be filled from; one of size 0 has no pixels."""
+    with pytest.raises(UsageError, match=r"black all over|empty"):
+        Completer("laplace")(picture)
