@@ -46,7 +46,7 @@ class Case:
     side: int = 64
 
     def __post_init__(self) -> None:
-        BACKBONES[self.backbone]  # an unknown name is told here
+        BACKBONES[self.backbone]  # an unknown name is refused here
         if min(self.stride, self.pictures, self.rollouts, self.horizon) < 1 or self.side < 8:
             raise UsageError(f"stride, pictures, rollouts and horizon are at least 1, side at least 8; got {self}")
 

@@ -242,7 +242,7 @@ def fused_frames(frames: Sequence[np.ndarray]) -> np.ndarray:
 
 def measure(image: np.ndarray, initial: np.ndarray, target: np.ndarray | None,
             fused: np.ndarray | None) -> dict[str, float]:
-    """What is told of one result; scores where there is a reference."""
+    """What is measured of one result; scores where there is a reference."""
     scores: dict[str, float] = {}
     if target is not None and fused is not None:
         made, wanted = to_tensor(image), to_tensor(target)

@@ -30,7 +30,7 @@ from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.upscale import Upscaler
 
-_NOISE = 15  # told to denoisers, in 255ths
+_NOISE = 15  # given to denoisers, in 255ths
 _HOLE = 0.3  # side of the hole, as a share of the picture's
 
 
@@ -110,7 +110,7 @@ def _megabytes(name: str) -> float:
 
 
 def _maker(name: str, backend: str | None = None) -> Callable[[np.ndarray], object]:
-    """A model as its command uses it, told all that the command would measure; or computed otherwise."""
+    """A model as its command uses it, given all that the command would measure; or computed otherwise."""
     purpose = _info(name)[1].purpose
     if purpose not in _MAKERS:
         raise UsageError(f"{name}: has no command of its own; name a model to {', '.join(_MAKERS)}")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks presets DIR`: whether each preset does what it is for, and whether all can be told apart."""
+"""`python -m benchmarks presets DIR`: whether each preset does what it is for, and whether all can be distinguished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlenhance.io.contact_sheet import Cell, make_sheet
 from rlenhance.learning.data import ImageCache, load_split
 from rlenhance.learning.metrics.full_reference import mean_level, relative_color, relative_contrast
 from rlenhance.learning.ops.image import to_array, to_tensor
-from rlenhance.ops.color_difference import TOLD_APART, thumbnail_difference
+from rlenhance.ops.color_difference import DISTINGUISHED, thumbnail_difference
 from rlenhance.ops.visible_faults import newly_burnt, visible_noise
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import Preset, shipped_presets
@@ -214,13 +214,13 @@ def held_table(measured: Measured) -> Table:
 
 
 def distances_table(measured: Measured) -> Table:
-    """Every two looks: mean CIEDE2000 of the thumbnails, the interval over scenes, the share that is told apart."""
+    """Every two looks: mean CIEDE2000 of the thumbnails, the interval over scenes, the share that is distinguished."""
     rows: list[Sequence[object]] = []
     for (one, other), values in measured.distances.items():
         found = bootstrap_interval(values, measured.scenes)
         rows.append((one, other, round(found.mean, 2), f"{found.low:.1f} to {found.high:.1f}",
-                     round(100 * float(np.mean(np.array(values) >= TOLD_APART)), 1),
-                     "yes" if found.mean >= TOLD_APART else "no"))
+                     round(100 * float(np.mean(np.array(values) >= DISTINGUISHED)), 1),
+                     "yes" if found.mean >= DISTINGUISHED else "no"))
     rows.sort(key=lambda row: float(str(row[2])))
-    return Table("distances", f"Distances of thumbnails (mean CIEDE2000; told apart from {TOLD_APART:g} on)",
-                 ("look", "other", "distance", "95 % interval", "photographs told apart, %", "told apart"), rows)
+    return Table("distances", f"Distances of thumbnails (mean CIEDE2000; distinguished from {DISTINGUISHED:g} on)",
+                 ("look", "other", "distance", "95 % interval", "photographs distinguished, %", "distinguished"), rows)

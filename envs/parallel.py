@@ -79,7 +79,7 @@ class ParallelImageEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
     ## Information
 
     For each agent the same: `team_reward`, the environment's reward, 0 at a reset. The attribute `info` has what the
-    `PixelEnv` told last, in tensors (`reward_terms`, `term_maps`; `regret` of `rlenhance/CurveOracle-v0`).
+    `PixelEnv` reported last, in tensors (`reward_terms`, `term_maps`; `regret` of `rlenhance/CurveOracle-v0`).
 
     Args:
         env: a `PixelEnv` of one image with `autoreset_mode=DISABLED`.

@@ -1,4 +1,4 @@
-"""Check parts of your own against the laws of the project: `python -m experiments.check_plugin my_module.py`."""
+"""Check user-defined parts against the laws of the project: `python -m experiments.check_plugin my_module.py`."""
 
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.scripts.check_plugin import CheckConfig, check

@@ -115,7 +115,7 @@ def non_local_means(photograph: np.ndarray) -> np.ndarray:
 
 
 def block_matching(photograph: np.ndarray) -> np.ndarray:
-    """BM3D, told what the estimate sees."""
+    """BM3D, given the noise that the estimate measures."""
     return to_array(bm3d(to_tensor(photograph), max(1.0, see_noise(photograph).level)).clamp(0, 1))
 
 

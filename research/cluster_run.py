@@ -258,7 +258,7 @@ def of_linear(runs: list[dict[str, Any]]) -> float:
 
 
 def busy_seconds() -> float:
-    """Seconds in which cores of this machine were busy, over all processes; NaN where the system does not tell."""
+    """Seconds in which cores of this machine were busy, over all processes; NaN where the system does not report it."""
     if not os.path.exists("/proc/stat"):
         return float("nan")
     with open("/proc/stat", encoding="ascii") as file:

@@ -1,4 +1,4 @@
-"""What a good photograph of a dark scene looks like, as far as the dark frame tells: a rule with few numbers.
+"""What a good photograph of a dark scene looks like, as far as the dark frame shows it: a rule with few numbers.
 
     python -m experiments.lol_train --data DIR --reward-term research.light_rule:light_rule ...
 

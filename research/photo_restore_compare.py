@@ -169,7 +169,7 @@ def make_way(name: str, config: Config, restorer: PhotoRestorer) -> Way:
 
 
 def fixed_way(kind: str, config: Config, tools: Sequence[Tool]) -> Way:
-    """The chain that is best for a kind of damage on the val pictures: it is told the kind, which nobody is."""
+    """The best fixed chain for a given kind of damage, chosen on the validation pictures."""
     chain = best_pair(tools, pairs_of(replace(config, pictures=max(1, config.pictures // 3)), kind, "val"))
     return lambda pixels: (run_chain(chain, pixels), [tool.name for tool in chain])
 

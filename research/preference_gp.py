@@ -1,4 +1,4 @@
-"""What a person likes, learned from choices: a Gaussian process over knobs, and the questions that tell most.
+"""What a person likes, learned from choices: a Gaussian process over knobs, and the questions that inform most.
 
 Points are (N, D) knobs, in units in which 0 is the usual value and 1 a usual departure from it; contexts (N, C)
 describe the picture at hand, standardised. The utility of a point is that of an ideal point, which may move with the

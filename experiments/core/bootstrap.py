@@ -95,7 +95,7 @@ class SeedEstimate:
 
     Attributes:
         value: of the statistic.
-        low, high: the 95 % interval; the value itself, where one seed tells of no other.
+        low, high: the 95 % interval; the value itself, where there is one seed.
         seeds: how many; of two rows, those of the one that has fewer, but more than one.
     """
 

@@ -28,7 +28,7 @@ from rlenhance.experiments.core.presets import begin_with, named_options, preset
 from rlenhance.experiments.core.task import Task
 from rlenhance.experiments.core.train import load_settings, open_run, train
 
-_PLUGIN_HELP = "Modules of your own, files or importable names, that registered parts of the models."
+_PLUGIN_HELP = "Your own modules, files or importable names, that registered parts of the models."
 
 
 def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> int:

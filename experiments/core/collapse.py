@@ -173,7 +173,7 @@ def saturation_warnings(scores: Mapping[str, float]) -> dict[str, str]:
 
 
 class TrainingWatch:
-    """Warnings about a run in words: each cause is told once."""
+    """Warnings about a run in words: each cause is reported once."""
 
     def __init__(self) -> None:
         self._told = set[str]()

@@ -47,7 +47,7 @@ class CompareConfig:
     threads: int = 0
     """Threads of torch (0: its default)."""
     plugin: PluginNames = ()
-    """Modules of your own, files or importable names, that register what the models are made of, or learners
+    """Your own modules, files or importable names, that register what the models are made of, or learners
     (docs/howto/own_parts.md)."""
 
 

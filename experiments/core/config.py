@@ -116,7 +116,7 @@ class TrainConfig:
     progress: bool = True
     """Show a progress bar."""
     plugin: PluginNames = ()
-    """Modules of your own, files or importable names, that register learners, backbones, action sets or reward terms;
+    """Your own modules, files or importable names, that register learners, backbones, action sets or reward terms;
     with --help they are listed here (docs/howto/own_parts.md)."""
 
 

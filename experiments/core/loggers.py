@@ -24,7 +24,7 @@ LOGGERS: Registry[Any] = Registry("logger")
 
 
 class Logger(Protocol):
-    """What a run tells while it trains. Only the first process of several has loggers."""
+    """What a run logs while it trains. Only the first process of several has loggers."""
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """The numbers of an update."""

@@ -165,7 +165,7 @@ def own_terms(sources: Iterable[str], plugins: Iterable[str]) -> list[str]:
 
 
 def term_files() -> dict[str, dict[str, str]]:
-    """Every reward term of the user's own that this process has loaded -> its file and the digest of that."""
+    """Every user-defined reward term that this process has loaded -> its file and the digest of that."""
     plugins = loaded_plugins().values()
     of_plugins = {name: plugin for plugin in plugins for name in plugin.registered.get(TERMS.kind, ())}
     return {**{name: {"file": plugin.file, "digest": plugin.digest} for name, plugin in of_plugins.items()},

@@ -153,7 +153,7 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, listeners: Sequence[
 
 
 def _export_best(folder: Path) -> None:
-    """The graphs of the best network beside its weights, for use without torch. What hinders that is said alone."""
+    """The graphs of the best network beside its weights, for use without torch. What hinders that is reported."""
     if not folder.is_dir():
         return
     try:

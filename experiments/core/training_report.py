@@ -47,7 +47,7 @@ class TrainingReport:
     @property
     def last_gain(self) -> float | None:
         """What the last third of the updates has added to the monitored score; None where it is no score in dB, or too
-        few validations tell."""
+        few validations exist."""
         scores = [(row["step"], row[self.monitor]) for row in self.validations if self.monitor in row and row["step"]]
         before = [score for step, score in scores if step <= 2 / 3 * self.updates]
         if "psnr" not in self.monitor or not before or len(scores) == len(before):
@@ -59,7 +59,7 @@ class TrainingReport:
         """Whether the run has come to a plateau, in words."""
         gain = self.last_gain
         if gain is None:
-            return "not told: too few validations, or no score in dB"
+            return "unknown: too few validations, or no score in dB"
         reached = f"reached: less than {PLATEAU:g} dB" if gain < PLATEAU else f"not reached: {PLATEAU:g} dB or more"
         return f"{reached}, the last third of the updates gained {gain:.3f} dB"
 
@@ -103,7 +103,7 @@ def read_report(path: Path) -> TrainingReport:
 
 
 def _chosen_by(best: Mapping[str, float], rows: Sequence[Mapping[str, Any]], step: int) -> str:
-    """The score that has chosen best/ of a run that does not tell it: the first that is highest there."""
+    """The score that has chosen best/ of a run that does not record it: the first that is highest there."""
     for name in ("val/psnr/camera", "val/psnr", *best):
         values = {row["step"]: row[name] for row in rows if name in row}
         if name in best and values.get(step) == max(values.values(), default=None):

@@ -121,7 +121,7 @@ def examples_of(pictures: Pictures, seeds: range) -> dict[str, np.ndarray]:
             raise UsageError(f"--data and --pairs need pictures of at least {2 * SMALLEST_SIDE} pixels along each side")
         energy = block_means(((noisy.astype(np.float32) - clean) ** 2).mean(axis=2))
         flat = seen.bins
-        if kind == "dark":  # the frames of a pair differ in edges: only smooth places tell the noise
+        if kind == "dark":  # the frames of a pair differ in edges: only smooth places show the noise
             detail = block_means(cv2.absdiff(clean, cv2.GaussianBlur(clean, (0, 0), 3)).mean(axis=2).astype(np.float32))
             flat = [part[np.argsort(detail[part])[: max(8, len(part) // 3)]] for part in seen.bins]
         rows["statistics"].append(seen.values)

@@ -44,7 +44,7 @@ class DenoiseCompareConfig(CompareConfig):
     tta_views: int = 1
     """Score policies over filters once more, averaged over so many turned and mirrored views (to 8)."""
     filter_usage: bool = True
-    """Tell how often policies take each filter at each step."""
+    """Write shares.csv: how often policies take each filter at each step."""
     precision: str = "32"
     """32, or bf16: on a CPU that has it, large networks several times faster, PSNR the same to about 0.01 dB."""
     data: Flat[DenoiseDataConfig] = field(default_factory=DenoiseDataConfig)

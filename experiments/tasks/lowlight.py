@@ -94,7 +94,7 @@ class LowLightTrainConfig(TrainConfig):
     """name=weight, as in `exposure=4 color=0.5`; terms that are not named keep the weight that the preset gives them
     (docs/reference/rewards.md)."""
     reward_term: tuple[str, ...] = ()
-    """Terms of your own, module:function each, as in `my_rewards:edges` (docs/tutorials/own_reward.md)."""
+    """Your own terms, module:function each, as in `my_rewards:edges` (docs/tutorials/own_reward.md)."""
     exposure_level: float = DEFAULT_EXPOSURE
     """Asked exposure where the user names none, in (0, 1)."""
     patience: Annotated[int | None, default_is(f"{_PATIENCE} on the sample photographs, otherwise 0", "INT")] = None

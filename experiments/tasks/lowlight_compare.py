@@ -57,7 +57,7 @@ class LowLightCompareConfig(CompareConfig):
     """Which rewards the acting learners get: `no reference` (that of the preset), `SSIM + PSNR`, or the words of
     --reward, quoted, as in `"exposure=2 edges=10"`."""
     reward_term: tuple[str, ...] = ()
-    """Terms of your own, module:function each (docs/tutorials/own_reward.md); each becomes a column. The two named
+    """Your own terms, module:function each (docs/tutorials/own_reward.md); each becomes a column. The two named
     rewards leave them out, words weigh them."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """A run for each."""
@@ -185,7 +185,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
 
 
 def state_terms(config: LowLightCompareConfig) -> list[str]:
-    """The user's own state terms, each a score."""
+    """User-defined state terms, each a score."""
     return [name for name in own_terms(config.reward_term, config.plugin) if TERMS[name].kind == "state"]
 
 

@@ -80,7 +80,7 @@ class PolicyConfig:
     momentum: float = 0.0
     """curve: share of the picture before a step that stays in it (ReLLIE: 0.2)."""
     log_bins: int = 0
-    """Bins of the histogram of the log-luminance that a policy sees too: they tell nearly black from dark (0: none)."""
+    """Bins of a histogram of the log-luminance in the state, which distinguishes nearly black from dark (0: none)."""
     vary_exposure: bool = True
     """Without --controls: train for every asked exposure from 0.3 to 0.65, so that the user can choose it later."""
     supervised_network: Annotated[str, one_of(SUPERVISED_NETWORKS)] = "residual"

@@ -37,7 +37,7 @@ class LowLightReportConfig:
     learner: Annotated[str, one_of(LEARNERS, needs_no_gradient)] = "a3c"
     """The learner in question, of reinforcement learning."""
     metric: str = "psnr"
-    """The score that decides: psnr, ssim, gt_mean_psnr, or a reward term of your own (--reward-term)."""
+    """The score that decides: psnr, ssim, gt_mean_psnr, or your own reward term (--reward-term)."""
     resamples: int = 2000
     """How often the scenes are drawn anew for an interval."""
     resample_seed: int = 0
@@ -101,7 +101,7 @@ def _check(config: LowLightReportConfig) -> None:
         raise UsageError(f"a report is on one reward: give --rewards one; got {config.comparison.rewards}")
     metrics = (*METRICS, *state_terms(config.comparison))
     if config.metric not in metrics:
-        raise UsageError(f"--metric is {', '.join(metrics)} (a term of your own needs --reward-term); got "
+        raise UsageError(f"--metric is {', '.join(metrics)} (your own term needs --reward-term); got "
                          f"{config.metric!r}")
     bootstrap_interval([0.0], ["a"], resamples=config.resamples)  # impossible numbers are refused before training
 
@@ -164,12 +164,12 @@ def _answer(learner: str, rule: str, over_rule: Interval, trained: dict[str, Int
     better = [name for name, difference in trained.items() if difference.verdict < 0]
     if over_rule.scenes < MIN_SCENES:
         held_out = "1 held-out scene says" if over_rule.scenes == 1 else f"{over_rule.scenes} held-out scenes say"
-        return f"Not to be told: {held_out} nothing about others; bring at least {MIN_SCENES}, better 30."
+        return f"No conclusion: {held_out} nothing about others; bring at least {MIN_SCENES}, better 30."
     if over_rule.verdict < 0:
         return f"Not worth it here: {rule} needs no training and is better."
     if over_rule.verdict == 0:
-        return (f"Not shown to be worth it: with these scenes and this budget {learner} cannot be told from {rule}, "
-                f"which needs no training.")
+        return (f"Not shown to be worth it: with these scenes and this budget {learner} cannot be "
+                f"distinguished from {rule}, which needs no training.")
     if better:
         return (f"A trained model is worth it here; that reinforcement learning trains it is not: "
                 f"{' and '.join(better)} did better with the same budget.")
@@ -177,7 +177,7 @@ def _answer(learner: str, rule: str, over_rule: Interval, trained: dict[str, Int
         return f"Worth it, against {rule}; direct was not trained beside it."
     if trained["direct"].verdict == 0:
         return ("A trained policy is worth it here; that reinforcement learning trains it is not shown: it cannot be "
-                "told from direct (back-propagation through the same episode).")
+                "distinguished from direct (back-propagation through the same episode).")
     return f"Worth it: {learner} is better than {rule}, and than back-propagation through the same episode."
 
 
@@ -196,7 +196,7 @@ def _sentence(learner: str, other: str, difference: Interval, unit: str, digits:
         low, high = sorted((abs(difference.low), abs(difference.high)))
         return (f"{learner} is {abs(difference.mean):.{digits}f} {unit} ({low:.{digits}f} to {high:.{digits}f}) "
                 f"{where} {other}.")
-    return (f"No difference between {learner} and {other} can be told with {difference.scenes} "
+    return (f"No difference between {learner} and {other} can be shown with {difference.scenes} "
             f"scene{'s' * (difference.scenes > 1)} ({difference.mean:+.{digits}f} {unit}, {span}).")
 
 

@@ -32,7 +32,7 @@ def add(commands: Any) -> None:
         description="Fill holes in photographs, at full resolution; outside the hole no pixel changes (a JPEG is "
                     "coded anew, which moves pixels a little).",
         models="laplace (smooth), telea, navier-stokes, patches (pieces of the photograph), a shipped network or "
-               "a run of your own (default: the shipped network completer; where none is shipped, laplace); patches "
+               "your own run (default: the shipped network completer; where none is shipped, laplace); patches "
                "follow what a network fills in")
     where = complete.add_mutually_exclusive_group()
     where.add_argument("--mask", type=Path, metavar="FILE|DIR",

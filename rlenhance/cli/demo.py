@@ -31,8 +31,8 @@ def add(commands: Any) -> None:
     demo.add_argument("--auth", metavar="USER:PASSWORD|@FILE",
                       help="require a name and a password; @FILE: a file with that line in it")
     demo.add_argument("--proxy", nargs="?", const="127.0.0.1", metavar="ADDRESS",
-                      help="the page is behind a proxy at this address (default: 127.0.0.1), which tells whose request "
-                           "it passes on (X-Forwarded-For); without this option nobody's word for that counts")
+                      help="the page is behind a proxy at this address (default: 127.0.0.1), which names whose request "
+                           "it passes on (X-Forwarded-For); without this option that header is not read")
     demo.add_argument("--max-megabytes", type=float, default=100, metavar="N",
                       help="largest file that comes in (default: 100)")
     demo.add_argument("--max-megapixels", type=float, default=100, metavar="N",

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
     denoise = add_photo_command(
         commands, "denoise", DenoiseSettings, summary="take the noise out of photographs",
         description="Take the noise out of photographs.",
-        models="a shipped denoiser, or a run of your own, of a learned denoiser or of a policy over filters (default: "
+        models="a shipped denoiser, or your own run, of a learned denoiser or of a policy over filters (default: "
                "denoiser-grey for grey photographs, denoiser-photo for colours with noise that a camera has smoothed "
                "or coded, else denoiser)")
     add_region(denoise)

@@ -60,17 +60,17 @@ def add(commands: Any) -> None:
 
 def add_enhancer(parser: argparse.ArgumentParser) -> None:
     """The model, and every flag on what it does."""
-    add_model(parser, "a shipped model (`rlenhance models` lists them), or a run of your own (default: the shipped "
+    add_model(parser, "a shipped model (`rlenhance models` lists them), or your own run (default: the shipped "
                       "default; where none is shipped, the newest run in runs/lol)")
     parser.add_argument("--preset", metavar="NAME|FILE.json",
-                        help="a named look (`rlenhance presets` lists them), or a file of your own; explicit options "
+                        help="a named look (`rlenhance presets` lists them), or your own file; explicit options "
                              "have precedence")
     match = parser.add_argument("--match-style", type=Path, metavar="REFERENCE",
                                 help="take the preferences from a picture with the wanted look; explicit ones have "
                                      "precedence")
     add_old_flag(parser, "--match", match)
     parser.add_argument("--look", type=Path, metavar="FILE.json",
-                        help="a look of your own (rlenhance learn and rlenhance taste write one), which chooses the "
+                        help="your own look (rlenhance learn and rlenhance taste write one), which chooses the "
                              "settings anew for each photograph; explicit options have precedence")
     add_settings(parser, EnhanceSettings)
     parser.add_argument("--reward", nargs="+", metavar="TERM=WEIGHT",

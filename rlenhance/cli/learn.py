@@ -1,4 +1,4 @@
-"""`rlenhance learn`: a look from photographs and one's own edits of them."""
+"""`rlenhance learn`: a look from photographs and the user's edits of them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def add(commands: Any) -> None:
     add_written_file(learn, "-o", "--output", kind="look", required=True, metavar="FILE.json",
                      help="where the look goes")
     learn.add_argument("--overwrite", action="store_true", help="replace a look that exists")
-    add_model(learn, "a model to enhance, shipped or of your own (default: the shipped default)")
+    add_model(learn, "a model to enhance, shipped or your own (default: the shipped default)")
     learn.add_argument("--json", action="store_true", help="print the result as one JSON object")
     learn.add_argument("-q", "--quiet", action="store_true", help="print failures only")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Pair, search, learn, tell."""
+    """Pair, search, learn, report."""
     from rlenhance.looks.edit_pairs import find_edits
     from rlenhance.pipelines.looks import save_look
     from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model

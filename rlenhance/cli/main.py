@@ -60,7 +60,7 @@ def parser(only: str | None = None, more: Mapping[str, str] = MappingProxyType({
         described.set_defaults(parser=described)
         if name not in _WITHOUT_MODEL:
             described.add_argument("--plugin", action="append", default=[], metavar="FILE|MODULE",
-                                   help="a Python module of your own that registers parts of the model; it runs what "
+                                   help="your own Python module that registers parts of the model; it runs what "
                                         "it holds, and a model never has one loaded by itself")
     return top
 

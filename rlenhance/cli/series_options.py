@@ -103,7 +103,7 @@ def match_plan(arguments: argparse.Namespace, plan: BatchPlan, enhancer: Enhance
     bar = tqdm(total=len(sources), unit=" measured", file=sys.stderr, dynamic_ncols=True, leave=False,
                disable=arguments.quiet or not sys.stderr.isatty())
     with bar, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # they are told when the photograph is processed
+        warnings.simplefilter("ignore", UserWarning)  # they are reported when the photograph is processed
         series = enhancer.match_series(
             sources, arguments.match_series or None, smooth=smooth, on_photo=lambda _: bar.update(),
             open_photo=partial(read, megapixels=limit_of(arguments), seconds=decode_seconds_of(arguments)))

@@ -41,7 +41,7 @@ class OutputStream:
             self._stream.flush()
 
     def lost(self) -> bool:
-        """Whether lines were lost; that is told."""
+        """Whether lines were lost, which is reported."""
         self.flush()
         if self.error:
             print(f"error: standard output: cannot be written ({self.error}); its lines are lost", file=sys.stderr)

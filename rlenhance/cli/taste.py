@@ -25,7 +25,7 @@ _WORDS: dict[str, Any] = {"n": "neither", "s": "skip", "=": "alike"}
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
     taste = commands.add_parser(
-        "taste", help="learn a look of your own from a few choices",
+        "taste", help="learn your own look from a few choices",
         description="Show versions of your photographs beside each other, ask which one you like best, and learn a "
                     "look from the answers: 8 to 12 picks on three to eight photographs. After each answer the state "
                     "is saved beside the look (my-look.taste.json), so that nothing is lost; --resume goes on. "
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
     taste.add_argument("-m", "--model", metavar="NAME|RUN/best", help="the policy (default: as for enhance)")
     taste.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: cpu)")
     taste.add_argument("--options", type=int, default=4, metavar="N",
-                       help="versions per question, 2 to 9 (default: 4; a pick of two tells less)")
+                       help="versions per question, 2 to 9 (default: 4; a pick of two informs less)")
     taste.add_argument("--picks", type=int, default=12, metavar="N", help="stop after N picks (default: 12)")
     existing = taste.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the saved state of this look")

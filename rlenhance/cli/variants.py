@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
     variants = commands.add_parser(
         "variants", help="show one photograph in many looks",
         description="Show one photograph in many looks on one sheet: as it is, the model's default, the presets, and "
-                    "several exposures, without those that this photograph does not tell from another. Labels "
+                    "several exposures, without those that cannot be distinguished on this photograph. Labels "
                     "give the options of `rlenhance enhance` that make each.",
     )
     variants.add_argument("photo", metavar="PHOTO", help="the photograph")
@@ -108,7 +108,7 @@ def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Var
 def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], side: int) -> Iterator[Cell]:
     """The cells: each variant is decided on the whole photograph and applied to the reduced one."""
     from rlenhance.io.contact_sheet import Cell, thumbnail
-    from rlenhance.ops.color_difference import TOLD_APART, thumbnail_difference
+    from rlenhance.ops.color_difference import DISTINGUISHED, thumbnail_difference
 
     small = thumbnail(pixels, side)
     shown = [Cell(small, ("as it is",))]
@@ -128,9 +128,9 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], 
             made = made.with_decision(made.decide(pixels))
         cell = Cell(made(small), (variant.words,))
         alike = next((other.lines[0] for other in shown
-                      if thumbnail_difference(cell.pixels, other.pixels) < TOLD_APART), None)
+                      if thumbnail_difference(cell.pixels, other.pixels) < DISTINGUISHED), None)
         if alike and not variant.required and variant.words != _DEFAULT:
-            print(f"note: {variant.words} is left out: this photograph does not tell it from {alike!r}",
+            print(f"note: {variant.words} is left out: on this photograph it cannot be distinguished from {alike!r}",
                   file=sys.stderr)
             continue
         shown.append(cell)

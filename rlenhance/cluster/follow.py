@@ -66,10 +66,10 @@ def _absolute(path: Path) -> Path:
 
 def follow(tasks: Sequence[Task], execute: Executor, ledger: Ledger | None,
            on_failure: Callable[[Mapping[str, Any]], None]) -> Generator[Outcome, None, None]:
-    """Carry tasks out, write the ledger, and tell the outcomes as they come.
+    """Carry tasks out, write the ledger, and report the outcomes as they come.
 
     Args:
-        tasks: each is told once, whatever the executor tells twice.
+        tasks: each is reported once, even where the executor reports it twice.
         execute: see `Executor`.
         ledger: where lines go; None: nowhere.
         on_failure: called with the line of each that failed.
@@ -89,7 +89,7 @@ def follow(tasks: Sequence[Task], execute: Executor, ledger: Ledger | None,
 
 
 def outcome_of(entry: Mapping[str, Any]) -> Outcome:
-    """The outcome that a line tells."""
+    """The outcome that a line describes."""
     size = entry.get("size")
     return Outcome(as_place(entry["source"]), as_place(entry["target"]) if entry["status"] == "written" else None,
                    entry.get("error"), seconds=entry["seconds"], size=size and (size[0], size[1]),

@@ -24,7 +24,7 @@ ATTEMPTS = 3
 #: Most photographs that a process is given at a time.
 MOST = 64
 _SHARES = 20  # portions per process, so that all end at about the same time
-_TELL = 2.0  # seconds after which a process tells what it has done of a portion
+_TELL = 2.0  # seconds after which a process reports what it has done of a portion
 _HTTP2, _SETTINGS = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), b"\4"  # its greeting
 _PROBE = 5.0  # seconds for an address to answer
 _OBJECTS = 128 << 20  # bytes of Ray's store in a cluster of this machine: it holds paths alone
@@ -44,8 +44,8 @@ class RayPool:
     """Processes of a Ray cluster that carry tasks out, see `rlenhance.cluster.follow.Executor`.
 
     Each holds one pipeline. A process or machine that is lost is replaced, and its photographs are done again: results
-    that it had written are recognised by their bytes. A photograph over which a process ended `ATTEMPTS` times is told
-    as failed.
+    that it had written are recognised by their bytes. A photograph over which a process ended `ATTEMPTS` times is
+    reported as failed.
 
     Attributes:
         work: what is done.
@@ -159,7 +159,7 @@ class _Process:
 @contextmanager
 def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
     """Ray, connected to a cluster, which it leaves at the end; signals are those of before."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     import ray.data
@@ -176,7 +176,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
             ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise UsageError(f"Ray does not start, or the cluster at {address or 'this machine'} does not answer "
-                             f"({one_line(error)}); `ray status` tells more") from error
+                             f"({one_line(error)}); `ray status` shows more") from error
         finally:
             if before is not None:
                 signal.signal(signal.SIGTERM, before)
@@ -184,7 +184,7 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
         logging.getLogger(name).setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.target_max_block_size = 1  # what a process tells is passed on at once, and not collected
+    context.target_max_block_size = 1  # what a process reports is passed on at once, and not collected
     try:
         yield ray
     finally:

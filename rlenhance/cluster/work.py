@@ -54,7 +54,7 @@ class Work:
     in_flight: int | None = None
 
     def carry_out(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
-        """Process photographs; one that fails is told and the rest goes on.
+        """Process photographs; one that fails is reported and the rest goes on.
 
         Yields:
             For each a line of the ledger, with `decision` and `warnings` beside, in any order: `source`, `target`,

@@ -24,7 +24,7 @@ class UsageError(ValueError):
 def describe_failure(error: Exception, name: object, *others: object) -> str:
     """One line on what failed with one of many files, so that the others go on.
 
-    Bad input, lack of memory and what the system refuses are told as they are. Everything else is a fault of the
+    Bad input, lack of memory and what the system refuses are reported as they are. Everything else is a fault of the
     program and is called so.
 
     Args:

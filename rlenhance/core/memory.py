@@ -8,7 +8,7 @@ from typing import Any
 
 
 def release_free_memory() -> None:
-    """Give back what was freed: the C library of Linux keeps it for later, beside a large picture for nothing."""
+    """Return freed memory to the system, which the C library of Linux would keep for later allocations."""
     trim = _trim()
     if trim is not None:
         trim(0)

@@ -1,4 +1,4 @@
-"""Numbers that people and strangers type: finite, and small enough to compute with."""
+"""Numbers from users and requests: finite, and small enough to compute with."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def loaded_plugins() -> dict[str, Plugin]:
 
 def load_plugin(source: Path | str, check: Callable[[Plugin], None] | None = None, *,
                 installed: bool = False) -> Plugin:
-    """Import a module that registers parts of one's own; one that is loaded already stays as it is.
+    """Import a module that registers user-defined parts; one that is loaded already stays as it is.
 
     Args:
         source: path of a Python file or of a package's folder; or the name of a module, which is searched in the

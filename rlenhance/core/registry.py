@@ -16,7 +16,7 @@ Product = TypeVar("Product")
 
 #: All registries of this process.
 REGISTRIES: WeakSet[Registry[Any]] = WeakSet()
-#: Packages of the project: what they register is no user's own.
+#: Packages of the project; what other modules register is user-defined.
 PROJECT = ("rlenhance", "research", "benchmarks")
 
 

@@ -50,7 +50,7 @@ def adds_bytes_exactly() -> bool:
         return True
     try:
         return "vnni" in Path("/proc/cpuinfo").read_text()
-    except OSError:  # not told on other systems
+    except OSError:  # not known on other systems
         return False
 
 

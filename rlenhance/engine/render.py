@@ -24,7 +24,7 @@ from rlenhance.ops.plane_statistics import GUIDE_SIDE, guide_coefficients
 _TILE = 1 << 14  # pixels per thread that NumPy edits at once: they stay in the cache
 _SEGMENT = 512  # pixels that render.c edits at once, at most
 _LANES = 16  # pixels that render.c may read beyond the last
-_FINE = 65_535  # values of a channel of a float picture that the guide tells apart
+_FINE = 65_535  # values of a channel of a float picture that the guide distinguishes
 _COARSE = 4  # pixels per agent along each side from which this is faster
 
 
@@ -126,7 +126,7 @@ class RenderGuide(ctypes.Structure):
 
         Args:
             small: the picture at `GUIDE_SIDE`, (3, h, w).
-            top: values of a channel that the table of levels tells apart.
+            top: values of a channel that the table of levels distinguishes.
         """
         slope, offset = (np.ascontiguousarray(part, np.float32) for part in guide_coefficients(small))
         down, across = AxisWeights.of(height, slope.shape[0], height), AxisWeights.of(width, slope.shape[1], width)

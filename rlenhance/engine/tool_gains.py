@@ -24,7 +24,7 @@ class ToolGains:
     Attributes:
         tools: names of the tools.
         in_decibels, predicts: scores are predicted gains in dB.
-        horizon: it has learned for no number of steps.
+        horizon: None, because the scores do not depend on the number of steps that are left.
 
     Raises:
         UsageError: weights that do not fit the spec.

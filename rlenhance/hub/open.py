@@ -24,7 +24,7 @@ def open_network(folder: Path | str, device: str = "cpu") -> Any:
     """The network of a checkpoint for NumPy arrays.
 
     On a CPU it is computed without torch where the engine knows it: `rlenhance.engine`. Networks that it does not know
-    (of a run of your own that was not exported, of a plugin), and other devices, are computed by torch: see
+    (of runs that were not exported, of plugins), and other devices, are computed by torch: see
     `rlenhance.learning.hub.torch_network.TorchNetwork`, which has the same interface.
 
     Args:

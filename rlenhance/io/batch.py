@@ -285,7 +285,7 @@ def mean_level(photo: Photo) -> float:
 
 
 _CURRENT = threading.local()
-_ROUTING, _routes = threading.Lock(), list[ExitStack]()  # the hearing, and once for each batch that goes on
+_ROUTING, _routes = threading.Lock(), list[ExitStack]()  # the redirected warnings, once more for each running batch
 
 
 @contextmanager

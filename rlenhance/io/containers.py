@@ -106,7 +106,7 @@ def result_extension(ending: str) -> str:
 
 
 def sniff(data: bytes, name: str) -> Container:
-    """The format of bytes, whatever the name says; the name's extension tells a TIFF-like camera RAW from a TIFF.
+    """The format of bytes, whatever the name says; only camera RAWs like TIFF are distinguished by their extension.
 
     Raises:
         UsageError: empty, or an unknown format.

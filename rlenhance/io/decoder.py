@@ -33,7 +33,7 @@ def decode(data: bytes, name: Path | str, *, megapixels: float = MEGAPIXELS) -> 
 
     Args:
         data: a whole file.
-        name: its name in errors; the extension tells a camera RAW from a TIFF.
+        name: its name in errors; the extension distinguishes a camera RAW from a TIFF.
         megapixels: larger images are refused by their header.
 
     Raises:
@@ -102,7 +102,7 @@ def _by_pillow(data: bytes, name: str, kind: Container,
 
 
 def header_megapixels(head: bytes, name: str) -> float:
-    """The size that the beginning of a PNG or JPEG tells, in megapixels: 0 where it is damaged; of others infinite.
+    """The size that the beginning of a PNG or JPEG states, in megapixels: 0 where it is damaged; of others infinite.
 
     Raises:
         UsageError: it is no picture.

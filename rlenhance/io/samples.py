@@ -26,4 +26,4 @@ def sample_path(name: str) -> Path:
         if (path := place / f"{name}{ending}").is_file():
             return path
     raise UsageError(f"the sample photograph {name!r} is not in this version of {package} ({place}); install the "
-                     f"version that constraints.txt names, or name a folder of your own as data")
+                     f"version that constraints.txt names, or name your own folder as data")

@@ -1,4 +1,4 @@
-"""Temporary folders in which programs work that nobody has checked, and their removal, whatever was done to them."""
+"""Temporary folders in which untrusted programs work, and their removal, whatever was done to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_FD_FOLDER = "/proc/self/fd"  # tells where an open folder is now; elsewhere one that was moved away is emptied alone
+_FD_FOLDER = "/proc/self/fd"  # shows where an open folder is now; elsewhere one that was moved away is emptied alone
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def _is_same(folder: Path, place: int) -> bool:
 
 
 def _place_of(place: int) -> Path | None:
-    """Where an open folder is now, if the system tells."""
+    """Where an open folder is now, if the system shows it."""
     with suppress(OSError):
         return Path(os.readlink(f"{_FD_FOLDER}/{place}"))
     return None

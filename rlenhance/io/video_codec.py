@@ -96,7 +96,7 @@ def try_in_child(path: Path, *, megapixels: float, seconds: float) -> None:
     """
     memory = 512 + 64 * megapixels * 1e6 / 2**20
     length = run_isolated(_seconds_of, path, megapixels, name=path, seconds=seconds, memory=memory)
-    length = min(length, path.stat().st_size / _LEAST_RATE)  # what a header says is a stranger's word
+    length = min(length, path.stat().st_size / _LEAST_RATE)  # the header is not trusted
     run_isolated(_decode_all, path, megapixels, name=path, seconds=min(seconds * (1 + length), MOST_SECONDS),
                  memory=memory)
 

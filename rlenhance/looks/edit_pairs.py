@@ -202,7 +202,7 @@ def make_look(enhancer: Enhancer, model: Path | str, searches: Sequence[KnobSear
 def curve_of(searches: Sequence[KnobSearch], fitted: Sequence[FittedPair]) -> str:
     """Whose curves the edits have: "gamma" or "exposure" where that, a gain of each edit's own and a table that the
     other edits give come nearer to it than the model with knobs of its own; else "model". So it does not count how the
-    edits follow the picture, which few pairs tell badly.
+    edits follow the picture, which few pairs determine badly.
 
     Args:
         searches, fitted: two or more pairs, and what their searches gave.

@@ -1,4 +1,4 @@
-"""What a person likes, learned from choices: a cloud of ideal points, and the questions that tell most.
+"""What a person likes, learned from choices: a cloud of ideal points, and the questions that inform most.
 
 The utility of a point x (D,), in units in which 0 is the usual value and 1 a usual departure, in a context s (C,) is
 

@@ -34,8 +34,8 @@ _FLOOR = 1e-4  # squared error, 40 dB, below which edits count as equal
 #: editors of training scenes (research/learn_look_compare.py).
 _SCATTER, _WEIGHTS, _CENTRE = 0.5, 0.6, 3.0
 _NEAR, _REFINED = 2.0, 2  # steps that a refinement may go; how often it is done
-_DROPPED = 1.0  # decibels on edits that were left out, over the pairs: so much better a constant must be to be taken
-_FOLLOWED = 0.2  # decibels on edits that were left out: so much better functions must be than constants to be taken
+_DROPPED = 1.0  # decibels, summed over left-out edits, that a constant must gain to be used
+_FOLLOWED = 0.2  # decibels on left-out edits that functions must gain over constants to be used
 _INVISIBLE = 0.1  # root of the share of the error that a function must change, or it is a constant
 _FEW = 3  # pairs from which on knobs may depend on the picture
 _FOLDS = 12

@@ -7,10 +7,10 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 
-#: Mean CIEDE2000 above which two thumbnails are told apart. Of 36 pairs, looked at side by side: at 1 none of four is
-#: told apart, at 2 every second one, at 2.5 three of four, from 3 on all. Stokes et al. 1992 ("Precision requirements
-#: for digital color reproduction") found 2.2, in CIELAB units, for photographs beside each other.
-TOLD_APART = 2.5
+#: Mean CIEDE2000 above which two thumbnails are distinguished. Of 36 pairs, looked at side by side: at 1 none of four
+#: is, at 2 every second one, at 2.5 three of four, from 3 on all. Stokes et al. 1992 ("Precision requirements for
+#: digital color reproduction") found 2.2, in CIELAB units, for photographs beside each other.
+DISTINGUISHED = 2.5
 SIDE = 64  # pixels of a thumbnail's longer side
 
 

@@ -13,7 +13,7 @@ SIDE = 192
 #: Correlation of the details from which two pictures count as views of one thing.
 ALIKE = 0.35
 _LEAST = 24  # pixels along each side, also of a row of pixels
-_BLUR, _AROUND = 1.0, 6.0  # standard deviations in pixels: against noise, and of what detail is told from
+_BLUR, _AROUND = 1.0, 6.0  # standard deviations in pixels: against noise, and of what detail is separated from
 _FAINT = 0.02  # contrast, of 1, below which detail is noise
 _SMALLEST = 0.25  # share of a picture that must be common
 _FEATURES, _INLIERS = 400, 15

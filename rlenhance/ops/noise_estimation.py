@@ -104,7 +104,7 @@ def estimate_noise(picture: np.ndarray) -> NoiseModel:
     if not len(light):
         return NoiseModel(0.0, 0.0, 0.0, steps)
     levels, variances, counts = _bins(light, variance)
-    if len(levels) < 3:  # too small to tell light from dark
+    if len(levels) < 3:  # too small to separate light from dark
         return NoiseModel(0.0, 0.0, max(0.0, estimate_sigma(picture) ** 2 - _rounding(steps)) ** 0.5, steps)
     encoded = _slope(srgb_from_linear(levels)).astype(np.float64) ** -2
     parts = np.stack([levels, np.ones_like(levels), encoded], axis=1)

@@ -190,7 +190,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def match_series(self, sources: Iterable[Path], reference: Path | None = None, *, smooth: int | None = 0,
                      **options: Any) -> Series:
-        """What makes the results of a series equally bright, and of one white.
+        """Make the results of a series equally bright, with the same white balance.
 
         Each photograph is read, and a small copy of it is enhanced; a few numbers of it are kept.
 

@@ -18,7 +18,7 @@ from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
 
 #: Reward term -> the preference that stands for its weight at use time. Other terms need the registry, and with it
-#: torch, to be told from words that name none.
+#: torch, to be distinguished from words that name none.
 PREFERENCES_OF_TERMS: Mapping[str, str] = {
     "exposure": "exposure_level", "contrast": "contrast", "color": "color", "revealed_noise": "exposure_level_auto",
     "contrast_preference": "contrast", "color_preference": "color", "highlights": "highlights"}

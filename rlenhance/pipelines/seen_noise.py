@@ -57,8 +57,8 @@ def see_noise(pixels: np.ndarray, coded: bool = False) -> SeenNoise:
     """Measure the noise of a picture.
 
     What second differences see as strong as it is counts as fine noise; of noise that a camera has smoothed or coded
-    they see a part, and statistics at coarser scales tell how strong it is. Small pictures have fine noise. Texture is
-    told from fine noise by its colours, which are calmer than its brightness.
+    they see a part, and statistics at coarser scales measure how strong it is. Small pictures have fine noise. Texture
+    is distinguished from fine noise by its colours, which are calmer than its brightness.
 
     Args:
         pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.

@@ -101,7 +101,7 @@ class Command:
 
     @property
     def version(self) -> str:
-        """What tells results of other versions of the program apart: its path, size and time of change."""
+        """What distinguishes results of other versions of the program: its path, size and time of change."""
         program = self.words()[0]
         about = os.stat(program)
         return f"{self.text} {program} {about.st_size} {about.st_mtime_ns}"
@@ -169,7 +169,7 @@ class Command:
                          f"{_largest_file(count) >> 20} MiB a file{_said(told)}")
 
     def _read(self, path: Path, pixels: np.ndarray) -> np.ndarray:
-        """The result; it was written by a program that nobody has checked, and is decoded in a process of its own."""
+        """The result; it was written by an untrusted program, and is decoded in a process of its own."""
         height, width = pixels.shape[:2]
         try:
             folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -203,7 +203,7 @@ class Command:
 
 
 def end_processes_of(folder: Path) -> None:
-    """End what still runs with a folder as its temporary one, where the system tells.
+    """End what still runs with a folder as its temporary one, where the system lists processes.
 
     Nothing does, unless a command has killed all that watched it. Killed processes need a moment to be gone, and may
     have started others meanwhile, so the search goes on until it finds none.

@@ -24,7 +24,7 @@ def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float 
 
     A function or a command is run twice on a picture of 256x256 pixels: it must work, its cost is measured, and it
     counts as deterministic where both results are equal. It runs with the rights of its user: never take such a text
-    from strangers.
+    from untrusted sources.
 
     Args:
         text: the name of an entry of `TOOLS` ("median"); `module:function`, a user-defined function from
@@ -57,7 +57,7 @@ def tool_of(text: str | Tool, *, path: Path | str | None = None, seconds: float 
 
 
 def registered_tool(name: str, path: Path | str | None = None) -> Tool:
-    """An entry of `TOOLS`, and never a function or a command: for names in files, which strangers may have written.
+    """An entry of `TOOLS`, and never a function or a command: for names in files, which may be untrusted.
 
     Args:
         name: of the entry.

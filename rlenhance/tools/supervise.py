@@ -142,7 +142,7 @@ def _send(process: int, number: int) -> None:
 
 
 def _descendants(most: float = float("inf")) -> list[int]:
-    """Those of this process, where the system tells; not many more than `most`."""
+    """Those of this process, where the system lists them; not many more than `most`."""
     found, at = _children(os.getpid()), 0
     while at < len(found) and len(found) <= most:
         found += _children(found[at])

@@ -37,7 +37,7 @@ class Password:
     After five wrong guesses of an address each further one doubles the wait, up to a minute; meanwhile whatever comes
     from there is refused without being looked at. A network of IPv6 (/64) is one address. Nobody else waits for it:
     other addresses are looked at as before, and so is a browser behind the same address that has been let in before,
-    which its cookie tells. Behind a proxy all visitors have one address, unless its headers count (`--proxy`).
+    which its cookie identifies. Behind a proxy all visitors have one address, unless its headers count (`--proxy`).
 
     Args:
         auth: name and password.

@@ -35,7 +35,7 @@ class Settings:
         minutes: unused files are removed after this time.
         model, runs, device: see `EnhanceService`.
         browser: open a browser.
-        proxy: address of the proxy whose `X-Forwarded-For` and `X-Forwarded-Proto` count; None: nobody's do.
+        proxy: address of the proxy whose `X-Forwarded-For` and `X-Forwarded-Proto` count; None: they are not read.
     """
 
     host: str = "127.0.0.1"

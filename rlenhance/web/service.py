@@ -295,7 +295,7 @@ class EnhanceService:
         measured = measure(self.reduced_photo(token).photo.visible_pixels)
         values, moved = clamp_to_ranges(measured, choice.ranges)
         if not values:
-            raise UsageError(f"{choice.label} takes no brightness, which is what a picture tells")
+            raise UsageError(f"{choice.label} takes no brightness, and a picture determines nothing else")
         return {name: round(value, 2) for name, value in values.items()}, moved
 
     @cached_property

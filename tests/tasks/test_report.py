@@ -120,12 +120,12 @@ def comparison(scenes=12, **differences):
 
 @pytest.mark.parametrize("differences, answer", [
     ({"a3c": 1.0, "direct": 0.2, "supervised": 0.0}, "Worth it: a3c is better than stop at mean 0.4, and than"),
-    ({"a3c": 1.0, "direct": 1.0}, "is not shown: it cannot be told from direct"),
+    ({"a3c": 1.0, "direct": 1.0}, "is not shown: it cannot be distinguished from direct"),
     ({"a3c": 1.0, "direct": 2.0, "supervised": 3.0}, "learning trains it is not: direct and supervised did better"),
     ({"a3c": 1.0, "supervised": 0.0}, "Worth it, against stop at mean 0.4; direct was not trained"),
     ({"a3c": 0.0, "direct": 1.0}, "Not shown to be worth it"),
     ({"a3c": -1.0, "direct": -1.0}, "Not worth it here: stop at mean 0.4 needs no training"),
-    ({"a3c": 9.0, "direct": 0.0, "scenes": 3}, "Not to be told: 3 held-out scenes"),
+    ({"a3c": 9.0, "direct": 0.0, "scenes": 3}, "No conclusion: 3 held-out scenes"),
 ])
 def test_the_verdict_follows_the_intervals(differences, answer):
     """Better than the rule and than back-propagation, or which of them is in the way, or too few scenes."""
@@ -142,7 +142,7 @@ def test_sentences_name_the_difference_and_its_interval():
     """Clear differences with their size, others with the number of scenes; pairing makes them narrow."""
     made = make_report(LowLightReportConfig(), comparison(a3c=1.0, direct=1.0))
     assert made.verdict[0].startswith("a3c is 1.") and "above stop at mean 0.4." in made.verdict[0]
-    assert made.verdict[1].startswith("No difference between a3c and direct can be told with 12 scenes")
+    assert made.verdict[1].startswith("No difference between a3c and direct can be shown with 12 scenes")
     paired, alone = made.differences["stop at mean 0.4"], made.scores["a3c, reward"]
     assert paired.high - paired.low < 0.5 * (alone.high - alone.low)
 

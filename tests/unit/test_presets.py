@@ -15,7 +15,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.io import read, write
 from rlenhance.io.samples import sample_path
 from rlenhance.learning.hub.checkpoint import save_checkpoint
-from rlenhance.ops.color_difference import TOLD_APART, thumbnail_difference
+from rlenhance.ops.color_difference import DISTINGUISHED, thumbnail_difference
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import load_preset, shipped_presets
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
@@ -215,7 +215,7 @@ def test_presets_hold_their_intents(measured, name):
 def test_presets_are_told_apart(measured):
     """Every two, and each from the default, as thumbnails."""
     assert {pair: np.mean(values) for pair, values in measured.distances.items()
-            if np.mean(values) < TOLD_APART} == {}
+            if np.mean(values) < DISTINGUISHED} == {}
 
 
 def test_bounds_are_ratios_or_differences():
@@ -247,18 +247,18 @@ def test_the_difference_is_that_of_thumbnails():
     black, white = (np.full((128, 192, 3), level, np.uint8) for level in (0, 255))
     assert thumbnail_difference(black, white) == pytest.approx(100, abs=0.1)
     noisy = np.random.default_rng(0).normal(120, 8, (256, 256, 3)).round().clip(0, 255).astype(np.uint8)
-    assert thumbnail_difference(noisy, np.full((256, 256, 3), 120, np.uint8)) < TOLD_APART
+    assert thumbnail_difference(noisy, np.full((256, 256, 3), 120, np.uint8)) < DISTINGUISHED
     with pytest.raises(UsageError, match="one size"):
         thumbnail_difference(black, white[1:])
 
 
-def test_variants_are_told_apart(tmp_path, monkeypatch, capsys, dark):
+def test_variants_that_look_alike_are_left_out(tmp_path, monkeypatch, capsys, dark):
     """What looks like another on the sheet is left out with a note; what was named is shown all the same."""
     monkeypatch.chdir(tmp_path)
     write(dark["astronaut"], "dark.png")
     assert cli.main(["variants", "dark.png", "-m", "natural"]) == 0
     printed = capsys.readouterr()
-    count, left_out = int(printed.out.split()[0]), printed.err.count("is left out: this photograph does not tell it")
+    count, left_out = int(printed.out.split()[0]), printed.err.count("it cannot be distinguished from")
     assert count + left_out == 2 + len(shipped_presets()) + 5 and left_out >= 1
     write(np.zeros((40, 40, 3), np.uint8), "black.png")
     assert cli.main(["variants", "black.png", "-m", "natural"]) == 0

@@ -36,7 +36,7 @@ def test_the_plateau_is_what_the_last_third_gained(tmp_path):
     fallen = read_report(make_run(tmp_path / "fallen", [20.0, 28.0, 29.0, 28.5]))
     assert fallen.last_gain == 0
     loss = read_report(make_run(tmp_path / "return", [1.0, 2.0, 3.0, 4.0], monitor="val/return"))
-    assert loss.last_gain is None and loss.plateau.startswith("not told")
+    assert loss.last_gain is None and loss.plateau.startswith("unknown")
     assert read_report(make_run(tmp_path / "short", [20.0, 21.0])).last_gain is None
 
 

@@ -173,7 +173,7 @@ class MatBlock(ImageSource):
         with _lock:  # or two threads would both read the whole file
             stored = _load(self.file, self.variable, self.file.stat().st_mtime_ns)
         if self.picture >= stored.shape[0] or self.block >= stored.shape[1]:
-            raise UsageError(f"{self.file}: has changed, or its head does not tell its size; take another copy of it")
+            raise UsageError(f"{self.file}: has changed, or its header states no size; take another copy of it")
         return np.ascontiguousarray(stored[self.picture, self.block])
 
     def __str__(self) -> str:

@@ -146,7 +146,7 @@ class TorchDenoiser(TorchNetwork):
 
 
 class TorchFFDNet(TorchDenoiser):
-    """FFDNet, which ReLLIE tells the gain in the place of the noise."""
+    """FFDNet, which gets ReLLIE's gain in the place of the noise."""
 
     def gain_map(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """See `rlenhance.learning.models.published.ffdnet.gain_map`: (H, W, 3) twice -> (1, noise channels, H, W)."""

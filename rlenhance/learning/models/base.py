@@ -131,7 +131,7 @@ class Policy(ImageNetwork):
         return []
 
     def value_parameters(self) -> list[nn.Parameter]:
-        """The parameters that only the values depend on; none where they are not told apart."""
+        """The parameters that only the values depend on; none where they are not distinguished."""
         values = getattr(self, "values", None)
         return list(values.parameters()) if isinstance(values, nn.Module) else []
 

@@ -41,7 +41,7 @@ class BlockSpectrum(nn.Module):
 
     Of luma and both differences of colours, in 8x8 blocks that begin at the picture's corner as those of JPEG do, and
     of luma in blocks that lie half a block off: for each of the 64 coefficients the logarithm of its mean square, and
-    the mean of the logarithm of its square. Their difference tells noise, where all blocks are alike, from a
+    the mean of the logarithm of its square. Their difference distinguishes noise, where all blocks are alike, from a
     quantised coefficient, which is 0 in most blocks.
 
     Attributes:

@@ -77,7 +77,7 @@ def backbone_recipe(backbone: Backbone) -> dict[str, Any]:
 
 
 def copy_features(network: Any, source: Any, skipped: Collection[str] = ()) -> None:
-    """Copy the weights of a backbone into another one of the same recipe; inputs are told apart by their names.
+    """Copy the weights of a backbone into another one of the same recipe; inputs are distinguished by their names.
 
     Args:
         network: gets the weights.

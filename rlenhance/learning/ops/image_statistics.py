@@ -119,7 +119,7 @@ def picture_statistics(image: Tensor, level: Tensor, auto: Tensor | None = None,
         image: (N, 3, H, W) in [0, 1].
         level: (N, 1, 1, 1), the requested exposure level.
         auto: see `measured_exposure`.
-        log_bins: of a histogram of the log-luminance, which tells apart how dark the dark parts are; 0: none.
+        log_bins: of a histogram of the log-luminance, which distinguishes how dark the dark parts are; 0: none.
     """
     red, green, blue = image.mean(dim=(2, 3)).unbind(dim=1)
     pixels = brightness(image).flatten(1)

@@ -1,4 +1,4 @@
-"""The user's own reward terms: named `module:function`, imported as Python imports modules, validated first."""
+"""User-defined reward terms: named `module:function`, imported as Python imports modules, validated first."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def registered_sources() -> dict[str, dict[str, str]]:
 
 
 def load_terms(sources: Iterable[str], known: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
-    """Load the user's own reward terms; those that are loaded already stay as they are.
+    """Load user-defined reward terms; those that are loaded already stay as they are.
 
     A function that the module registers with `@state_term` or `@action_term` is that term; any other function
     `f(image, transition) -> cost map` becomes a state term of its own name and weight 1. Each is validated on test
@@ -214,4 +214,4 @@ def _differentiable(term: RewardTerm, size: int) -> bool:
     if slope is not None and bool((slope != 0).any()):
         return True
     before, after = cost.detach().chunk(2)
-    return torch.equal(before, after)  # flat for both: nothing can be said against it
+    return torch.equal(before, after)  # flat for both: no difference can be measured

@@ -67,5 +67,5 @@ GATES: dict[str, TextGate] = {
 
 
 def gate_of(engine: Engine) -> TextGate | None:
-    """The gate of an engine; None for one of the user's own."""
+    """The gate of an engine; None for a user-defined one."""
     return GATES.get(engine.name)
