@@ -339,8 +339,9 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
                                               f"{row[column]:.3f}" for column in names))
         if config.data.data is None:
             print(f"  (a demonstration: the rules' one number was chosen on {len(data.splits.train)} pictures)")
-        dark = write(to_array(load_example(data.splits.val[len(data.splits.val) // 2], ImageCache(0)).image),
-                     run.path / "samples" / "dark.png")
+        some = data.splits.val[:: max(1, len(data.splits.val) // 16)]
+        darkest = min((load_example(example, ImageCache(0)).image for example in some), key=lambda image: image.mean())
+        dark = write(to_array(darkest), run.path / "samples" / "dark.png")
         print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"
               f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
               f"  {rlenhance_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}")

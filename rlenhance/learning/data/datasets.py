@@ -178,7 +178,7 @@ def open_clean(folder: Path | str | None, degradation: Degradation | None = None
         UsageError: no such folder, no image, too few to hold one out; or pairs without references.
 
     Example:
-        >>> splits = clean_folder("bsd432_gray")  # doctest: +SKIP
+        >>> splits = open_clean("bsd432_gray")  # doctest: +SKIP
         >>> len(splits.test)  # doctest: +SKIP
         64
     """
