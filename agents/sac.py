@@ -328,8 +328,7 @@ class SAC(PolicyLearner):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         for critic, weights in ((self.critic, state["critic"]), (self.critic_target, state["slow"])):
-            # version 0.1 called the critics twins
-            critic.load_state_dict({name.replace("twins.", "critics."): value for name, value in weights.items()})
+            critic.load_state_dict(weights)
         self.critic_optimizer.load_state_dict(state["critic_optimiser"])
         self.replay_buffer.load_state_dict(state["memory"], self.device)
         self.log_alpha, self.batches = state["log_temperature"], state.get("batches", 0)

@@ -3,7 +3,7 @@
 import sys
 
 from rlenhance.experiments.core.cli import train_command
-from rlenhance.experiments.tasks.denoiser_command import DENOISER, spread_folders
+from rlenhance.experiments.tasks.denoiser_command import DENOISER, current_words
 
 if __name__ == "__main__":
-    raise SystemExit(train_command(DENOISER, spread_folders(sys.argv[1:])))
+    raise SystemExit(train_command(DENOISER, current_words(sys.argv[1:])))

@@ -15,7 +15,6 @@ from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.experiments.core.config import PluginNames, hints_of, is_flat, plain_type
 from rlenhance.experiments.core.fit import Terminated, handling
-from rlenhance.experiments.core.migrate import old_flags
 from rlenhance.experiments.core.plugins import (
     load_plugins,
     load_plugins_of,
@@ -37,7 +36,7 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
     Returns:
         The exit status, see `run_cli`.
     """
-    given = _current(task.Config, sys.argv[1:] if words is None else words)
+    given = sys.argv[1:] if words is None else words
 
     def run(config: Any) -> None:
         if config.train.resume:  # parsed again with the run's own settings as defaults: what differs was asked for
@@ -117,24 +116,11 @@ def parse(arguments: Any, words: Sequence[str], module: str, default: Any = None
     Args:
         default: what it begins with; None: the preset that it names, or else the defaults.
     """
-    gathered = gather(arguments, _current(arguments, words))
+    gathered = gather(arguments, words)
     base = begin_with(arguments, preset_in(gathered)) if default is None and hasattr(arguments, "presets") else default
     parsed = tyro.cli(arguments, args=gathered, prog=f"python -m {module}",
                       **({} if base is None else {"default": base}))
     return parsed.settled(base, named_options(gathered)) if default is None and hasattr(parsed, "settled") else parsed
-
-
-def _current(arguments: Any, words: Sequence[str]) -> list[str]:
-    """The command line with options of version 0.1 under their present names; prints a line for each."""
-    new_names, current = dict(old_flags(arguments)), []
-    for word in words:
-        name, sign, value = word.partition("=")
-        old = name[2:].replace("_", "-") if name.startswith("--") else ""
-        if old in new_names:
-            print(f"{name} is called --{new_names[old]} now; the old name goes with version 0.3", file=sys.stderr)
-            word = f"--{new_names[old]}{sign}{value}"
-        current.append(word)
-    return current
 
 
 def gather(arguments: Any, words: Sequence[str]) -> list[str]:

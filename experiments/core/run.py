@@ -17,7 +17,6 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.core.scalars import current_name
 from rlenhance.experiments.core.loggers import LOGGERS, Logger
 from rlenhance.experiments.core.run_lock import LOCK
 from rlenhance.hub.info import TRAINING
@@ -137,8 +136,7 @@ class Run:
             for name, fits in _STATE.items():
                 if not fits(about[name]):
                     raise UsageError(f"{folder / 'config.json'}: {name} cannot be {about[name]!r:.60}")
-            best = {current_name(name): value for name, value in about["best"].items()}
-            return folder, load_training(folder), {**about, "best": best}
+            return folder, load_training(folder), about
 
     def truncate_log(self, step: int) -> None:
         """Read metrics.csv, and drop what was logged after the checkpoint at `step`."""
@@ -275,14 +273,14 @@ def going_on(path: Path) -> Iterator[None]:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.csv, under the present names of the numbers; empty fields are left out.
+    """The rows of a metrics.csv; empty fields are left out.
 
     Raises:
         ValueError, csv.Error: a field that is not a number; not a table.
     """
     with path.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if str(row.get("step") or "").isdigit()]
-    return [{current_name(name): int(text) if text.isdigit() else float(text)
+    return [{name: int(text) if text.isdigit() else float(text)
              for name, text in row.items() if name and text not in ("", None)} for row in rows]
 
 

@@ -1,7 +1,8 @@
-"""The command `denoiser_train`: `restore_train denoiser`, with the options of version 0.2."""
+"""The command `denoiser_train`: `restore_train denoiser`, and the options that it had in version 0.2."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,28 @@ class DenoiserTask(RestoreTask):
 
 
 DENOISER = DenoiserTask()
+_OPTIMIZER = ("learning-rate", "warmup-steps", "final-lr-ratio", "max-grad-norm", "orthogonal", "no-orthogonal")
+#: Options of version 0.2 -> what they are called now.
+_OPTIONS_OF_0_2 = {"crop": "size", "denoising.noise": "noise-levels", **{f"denoising.{name}": name for name in (
+    "signal-dependent-prob", "quantized-prob", "correlated-prob", "ema-decay")}, **{
+    f"denoising.optimizer.{name}": name for name in _OPTIMIZER}}
+
+
+def current_words(words: Sequence[str]) -> list[str]:
+    """A command line with the options of version 0.2 as they are now; prints a line for each of them.
+
+    Example:
+        >>> current_words(["--data", "a", "b", "--seed", "1"])
+        ['--data', 'a', '--more', 'b', '--seed', '1']
+    """
+    current = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        new = _OPTIONS_OF_0_2.get(name.removeprefix("--").replace("_", "-")) if name.startswith("--") else None
+        if new is not None:
+            print(f"{name} is called --{new} now; the old name goes with the next version", file=sys.stderr)
+        current.append(word if new is None else f"--{new}{sign}{value}")
+    return spread_folders(current)
 
 
 def spread_folders(words: Sequence[str]) -> list[str]:

@@ -157,8 +157,7 @@ def data_of(run: Path) -> tuple[Path | None, int, str]:
     set of sample photographs."""
     for folder in (run, run.parent):
         try:
-            arguments = read_object(folder / "config.json", finite=False)["arguments"]
-            stored = arguments["pictures" if "pictures" in arguments else "data"]  # of version 0.1, and since
+            stored = read_object(folder / "config.json", finite=False)["arguments"]["data"]
             samples = stored.get("sample_set", BEFORE["LowLightDataConfig"]["sample_set"])
             return Path(stored["data"]) if stored["data"] else None, int(stored.get("fold", 0)), str(samples)
         except (UsageError, ValueError, KeyError, TypeError, AttributeError, OverflowError):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.core.scalars import current_name
 from rlenhance.web.model_catalog import run_folders
 
 #: What is drawn of every run that logs it: title, patterns of columns, a line of alarm.
@@ -136,7 +135,7 @@ def read_curves(path: Path) -> dict[str, list[tuple[float, float]]]:
             for name, text in row.items():
                 value = _number(text) if name and text else None
                 if value is not None:
-                    curves.setdefault(current_name(name), []).append((step, value))
+                    curves.setdefault(name, []).append((step, value))
     return {name: subsample(points) for name, points in curves.items()}
 
 

@@ -58,7 +58,8 @@ def folder(tmp_path_factory):
     (run / "config.json").write_text(json.dumps({"kind": "rlenhance run", "arguments": {"learner": "a3c"}}))
     rows = [f"{step},{-3 + 2 * step / (step + 60)},{22 - 8 * np.exp(-step / 80)},{18 + np.sin(step / 9)},"
             f"{0.4 - step / 900}" for step in range(0, 300, 10)]
-    (run / "metrics.csv").write_text("\n".join(["step,return,val/psnr,collapse/constant_psnr,entropy/picture", *rows]))
+    (run / "metrics.csv").write_text("\n".join([
+        "step,rollout/return,val/psnr,collapse/constant_psnr,policy/entropy/global", *rows]))
     for step in (0, 100, 200):
         write(np.clip(read(sample_path("chelsea")).pixels[:200] * (0.2 + step / 250), 0, 255).astype(np.uint8),
               run / f"samples/episodes-{step:06d}.png")

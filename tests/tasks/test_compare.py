@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.experiments.core.cli import run_cli, train_command
+from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.compare import CompareConfig, TaskComparison, compare, compare_command
 from rlenhance.experiments.core.config import RunConfig, TrainConfig
 from rlenhance.experiments.core.presets import begin_with
@@ -193,23 +193,6 @@ def test_what_cannot_be_compared_is_refused_by_name(cases, name, tmp_path, capsy
     (out / "scores.json").write_text("{")
     with pytest.raises(UsageError, match=r"not a JSON file .*scored again"):
         compare(case.task, dataclasses.replace(case.config, out=out))
-
-
-@pytest.mark.parametrize("name, words", [
-    ("denoise", ["--against", "input", "--also-eight-bit", "--no-rules", "--no-shares"]),
-    ("lowlight", ["--against", "input", "--evaluate-every", "3", "--well-exposed", "--knobs"]),
-    ("completion", ["--against", "telea", "--rules", "telea"])])
-def test_options_of_version_0_1_still_work(cases, name, words, capsys):
-    """Each is told once under its name of today."""
-    case = cases[name]
-    given = []
-    assert run_cli(given.append, case.task.Config, words) == 0
-    assert given[0].baseline == words[1]
-    if name == "denoise":
-        assert given[0].also_quantized and not given[0].baselines and not given[0].filter_usage
-    told = capsys.readouterr().err
-    assert "--against is called --baseline now" in told
-    assert told.count(" now; the old name") == sum(word.startswith("--") for word in words)
 
 
 def test_a_run_whose_name_is_taken_keeps_its_path(cases, tmp_path):

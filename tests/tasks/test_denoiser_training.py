@@ -13,7 +13,7 @@ from rlenhance.agents.supervised import supervised_losses
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.train import train
 from rlenhance.experiments.tasks.denoiser import initialize
-from rlenhance.experiments.tasks.denoiser_command import DENOISER, DenoiserRunConfig, spread_folders
+from rlenhance.experiments.tasks.denoiser_command import DENOISER, DenoiserRunConfig, current_words, spread_folders
 from rlenhance.experiments.tasks.restore import RESTORE
 from rlenhance.experiments.tasks.restore_config import (
     RestoreConfig,
@@ -127,6 +127,14 @@ def test_several_folders_and_options_of_others():
     with pytest.raises(UsageError, match="divides by the noise, which prior does not know"):
         RESTORE.check(RestoreConfig(network=RestoreNetworkConfig("prior"), learners=RestoreLearnerConfigs(
             loss=("mse_over_noise=1",))), {})
+
+
+def test_an_option_of_version_0_2_is_named_once_and_works(capsys):
+    """On standard error, with the name of today."""
+    words = current_words(["--crop", "16", "--denoising.noise", "0", "50", "--denoising.optimizer.learning_rate=0.1"])
+    assert words == ["--size", "16", "--noise-levels", "0", "50", "--learning-rate=0.1"]
+    named = capsys.readouterr().err.splitlines()
+    assert len(named) == 3 and named[0] == "--crop is called --size now; the old name goes with the next version"
 
 
 def test_the_loss_goes_over_to_the_squared_difference(generator):

@@ -86,7 +86,7 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path, pairs, learner, cut_
 def test_kill_at_any_moment_is_survived(tmp_path, pairs):
     """kill -9 while it saves after every update: the run goes on from a valid checkpoint."""
     command = [sys.executable, "-m", "rlenhance.experiments.lol_train", "--data", str(pairs), "--out",
-               str(tmp_path / "runs"), "--name", "killed", "--updates", "500", "--evaluate-every", "1", "--batch-size",
+               str(tmp_path / "runs"), "--name", "killed", "--updates", "500", "--eval-interval", "1", "--batch-size",
                "2", "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
     run = tmp_path / "runs" / "killed"
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -155,9 +155,10 @@ def test_the_command_prints_what_it_returns_and_writes_nothing(tmp_path, pairs, 
 
 
 @pytest.mark.parametrize("words, told", [
-    (["--controllability", "--watch"], "--watch goes with the scores"), (["--obey", "--side", "8"], "--side"),
+    (["--controllability", "--watch"], "--watch goes with the scores"),
+    (["--controllability", "--side", "8"], "--side"),
     (["--scenes", "--model", "plain"], "--scenes is for policies"),
-    (["--obey", "--model", "plain"], "--controllability is for"),
+    (["--controllability", "--model", "plain"], "--controllability is for"),
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
 def test_what_cannot_be_measured_is_told(tmp_path, pairs, run, capsys, words, told):
     """A network that takes no actions, and options that do not go together, are refused in a line."""

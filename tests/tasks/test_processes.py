@@ -151,7 +151,7 @@ def test_more_devices_than_there_are_are_refused():
 
 def words(pairs, folder, name, updates, learner="direct"):
     return ["--learner", learner, "--data", str(pairs), "--out", str(folder), "--name", name, "--updates",
-            str(updates), "--evaluate-every", "2", "--batch-size", "4", "--state-size", "16", "--horizon", "2",
+            str(updates), "--eval-interval", "2", "--batch-size", "4", "--state-size", "16", "--horizon", "2",
             "--device", "cpu", "--no-progress"]
 
 

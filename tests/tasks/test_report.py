@@ -189,7 +189,6 @@ def test_a_report_is_written_and_trains_nothing_twice(arguments, capsys):
 
 @pytest.mark.parametrize("words, text", [
     (["--learner", "direct"], "--learner is a3c or sac"),
-    (["--judged", "direct"], "--judged is called --learner now"),
     (["--learners", "direct"], "--learner is a3c or sac, and one of --learners"),
     (["--metric", "clipped"], "--metric is psnr"),
     (["--resamples", "5"], "--resamples must be at least 100"),

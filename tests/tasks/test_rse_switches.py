@@ -81,7 +81,7 @@ def small(*without):
 def test_published_commands_read_their_folders(published, command, updates):
     """Every published switch and folder, with small networks and a short way: epochs and files are those that they
     name."""
-    options = [*small("--latent_dim"), "--crop", "16", "--batch_size", "2", "--evaluate_every", "50", "--rl_updates",
+    options = [*small("--latent_dim"), "--crop", "16", "--batch_size", "2", "--eval_interval", "50", "--rl_updates",
                "1", "--recursions", "0", "--compare-with"]
     table = ran(published, [*command, *options])
     assert table["notes"]["done"]["autoencoder"]["updates"] == updates
@@ -205,9 +205,9 @@ def test_without_axes_codes_stay(tmp_path):
     """`--axes 0 --code-splits 0` leaves the gates alone, through a recursion too."""
     for number, picture in enumerate(scenes(6, 32)):
         write(picture, tmp_path / f"train/p{number}.png")
-    table = ran(tmp_path, ["celeba", *small("--axes"), "--axes", "0", "--parts", "0", "--updates", "1", "--rl_updates",
-                           "1", "--recursion_share", "1", "--oracle", "1", "--compare-with", "--train_files_path",
-                           tmp_path / "train"])
+    table = ran(tmp_path, ["celeba", *small("--axes"), "--axes", "0", "--code_splits", "0", "--updates", "1",
+                           "--rl_updates", "1", "--recursion_share", "1", "--oracle", "1", "--compare-with",
+                           "--train_files_path", tmp_path / "train"])
     assert load_model(tmp_path / "runs/run").policy.actions.action_dim == 2
     oracle = table["notes"]["oracle"]
     assert oracle["free gates"] == pytest.approx(oracle["free"]) and oracle["free"] >= oracle["the policy's own"] - 1e-4

@@ -21,11 +21,12 @@ from tests.support.data import CLEAN, NOISY, make_blocks, make_records, make_sid
 from tests.support.training import resume
 from tests.tasks.test_rse import MOVES, noisy
 
-SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "1", "1", "--up", "1", "--codes", "32",
-         "--groups", "2", "--axes", "2", "--parts", "2", "--block_size", "16", "--overlap", "4", "--horizon", "2",
-         "--crop", "32", "--visits", "1", "--batch_size", "2", "--rl_batch_size", "2", "--validate_on", "1",
-         "--test_on", "3", "--bank_from", "4", "--evaluate_every", "2", "--rl_evaluate_every", "2",
-         "--recursions", "1", "--sac.gradient_steps", "1", "--sac.batch-size", "2", "--no-progress", "--device", "cpu"]
+SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "1", "1", "--up", "1",
+         "--codebook_size", "32", "--clusters", "2", "--axes", "2", "--code_splits", "2", "--block_size", "16",
+         "--overlap", "4", "--horizon", "2", "--crop", "32", "--crops_per_image", "1", "--batch_size", "2",
+         "--rl_batch_size", "2", "--val_images", "1", "--test_images", "3", "--codebook_images", "4",
+         "--eval_interval", "2", "--rl_eval_interval", "2", "--recursions", "1", "--sac.gradient_steps", "1",
+         "--sac.batch-size", "2", "--no-progress", "--device", "cpu"]
 
 
 def scenes(count, side=48, seed=0):
@@ -137,7 +138,7 @@ def test_each_part_can_be_turned_off(faces):
     """Equivariance, the contrastive term, neighbours, the trust region, de-blocking, recursion: an option each."""
     table = ran(faces, "celeba", "--train_files_path", faces / "train", "--updates", 1, "--rl_updates", 1,
                 "--no-equivariant", "--autoencoding.contrastive-weight", 0,
-                "--autoencoding.self-training-prob", 0, "--parts", 0,
+                "--autoencoding.self-training-prob", 0, "--code_splits", 0,
                 "--sac.max-kl", 0, "--blocking", 0, "--recursions", 0)
     assert "after RL" in table["rows"] and not any("recursion" in name for name in table["rows"])
     header = (faces / "runs/run/policy/metrics.csv").read_text().splitlines()[0]

@@ -1,9 +1,7 @@
-"""Laws of every task: what its help says, what a run takes up again, what it refuses; runs of version 0.1."""
+"""Laws of every task: what its help says, what a run takes up again, what it refuses."""
 
 import csv
-import dataclasses
 import json
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import pytest
 from rlenhance.agents import LEARNERS, SupervisedConfig
 from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError
-from rlenhance.core.scalars import current_name
 from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.config import differing, leaves, replaced
-from rlenhance.experiments.core.migrate import load_config, old_flags
+from rlenhance.experiments.core.migrate import load_config
 from rlenhance.experiments.core.train import resumed, train
 from rlenhance.experiments.tasks.completion import COMPLETION
 from rlenhance.experiments.tasks.denoise import DENOISE
@@ -33,7 +30,6 @@ from tests.support.training import resume
 
 TASKS = {task.name: task for task in (LOWLIGHT, DENOISE, COMPLETION, RESTORE, RSE)} | {"denoiser": DENOISER}
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-FORMAT1 = Path(__file__).parents[1] / "support" / "format1" / "trained"
 STEADY = OptimizerConfig(final_lr_ratio=1.0)  # the learning rate does not fall with the share of the run that is over
 
 #: Small runs of supervised learners: task -> settings.
@@ -134,15 +130,6 @@ def changed(config, path, value):
     return None  # a setting that goes with another one
 
 
-@tasks
-def test_old_options_lead_to_options_of_today(task):
-    """The table of renamed settings names what there is, and takes nothing that means something else today."""
-    flags = {path.partition(".")[2].replace("_", "-") for path, _ in leaves(task.Config())}
-    for old, new in old_flags(task.Config):
-        plain = new.replace("no-", "", 1) if new.split(".")[-1].startswith("no-") else new
-        assert plain in flags and old not in flags, (old, new)
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_an_extended_run_equals_a_longer_one_and_keeps_to_its_pictures(name, tmp_path, pictures, pairs):
     """Two updates, and two more later, are four; a picture more or less is another data set."""
@@ -165,55 +152,7 @@ def test_an_extended_run_equals_a_longer_one_and_keeps_to_its_pictures(name, tmp
         resume(task, run)
 
 
-@pytest.mark.parametrize("task, folder", [(LOWLIGHT, "lol"), (DENOISE, "denoise"), (DENOISER, "denoiser"),
-                                          (COMPLETION, "complete"), (RESTORE, "restore"), (RSE, "rse")])
-def test_settings_of_version_0_1_are_those_of_today(task, folder):
-    """Every setting finds its place, under its name of today; one that is unknown is told."""
-    stored = json.loads((FORMAT1 / folder / "config.json").read_text())
-    config = load_config(task.Config, stored)
-    assert config.train.seed == 5 and config.train.updates == stored["arguments"].get(
-        "updates", stored["arguments"].get("budget", {}).get("updates"))
-    kept = set(map(str, dict(leaves(config)).values()))
-    told = {str(value) for value in _values(stored["arguments"])} - {"0", "", "None"}
-    assert {value for value in told if value not in kept} <= {str(v) for v in told if v.startswith("[")}
-    with pytest.raises(UsageError, match="sharpen"):
-        load_config(task.Config, {"arguments": {**stored["arguments"], "sharpen": 1}})
-
-
-def _values(part):
-    for value in part.values() if isinstance(part, dict) else [part]:
-        yield from _values(value) if isinstance(value, dict) else [value]
-
-
-def test_a_run_of_version_0_1_goes_on(tmp_path, monkeypatch, capsys):
-    """It was killed behind its checkpoint of update 4; its log has today's names, and goes on with the weights, the
-    images and the random stream of 0.1. What its first rollout earns is what 0.1 would have earned (action terms are
-    taken after the first gradient steps); those steps are today's."""
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(FORMAT1 / "pairs", tmp_path / "pairs")
-    shutil.copytree(FORMAT1 / "lol", tmp_path / "runs/lol")
-    shutil.copytree(FORMAT1 / "lol/last", tmp_path / "runs/lol/best")
-    assert train_command(LOWLIGHT, ["--resume", "runs/lol", "--device", "cpu", "--no-progress"]) == 0
-    with (FORMAT1 / "lol_resumed.csv").open() as file:
-        old = [{current_name(name): value for name, value in row.items()} for row in csv.DictReader(file)]
-    new = without_clock(tmp_path / "runs/lol")
-    assert len(new) == len(old) == 13
-    same = ("reward/exposure", "reward/local_exposure", "reward/clipping", "reward/contrast", "action/", "advantage/")
-    for step, (one, other) in enumerate(zip(old, new, strict=True)):
-        for name, value in one.items():
-            if name != "seconds" and value and (step <= 4 or (step == 5 and name.startswith(same))):
-                assert float(other[name]) == pytest.approx(float(value), rel=2e-3, abs=1e-5), name
-            assert name == "seconds" or not value or other[name], name
-    assert "format" not in json.loads((tmp_path / "runs/lol/config.json").read_text())
-    assert train_command(LOWLIGHT, ["--resume", "runs/lol", "--updates", "13", "--device", "cpu", "--no-progress"]) == 0
-    stored = json.loads((tmp_path / "runs/lol/config.json").read_text())
-    assert stored["format"] == 2 and stored["arguments"]["train"]["updates"] == 13
-    assert dataclasses.is_dataclass(load_config(LOWLIGHT.Config, stored))
-
-
-def test_an_old_option_is_told_once_and_works(tmp_path, capsys):
-    """On standard error, with the name of today."""
-    assert train_command(LOWLIGHT, ["--evaluate_every", "0", "--a3c.optimiser.final=1", "--no-picture-agent"]) == 2
-    told = capsys.readouterr().err
-    assert "--eval-interval must be at least 1" in told
-    assert told.count("is called") == 3 and "--a3c.optimizer.final-lr-ratio" in told and "--no-global-agent" in told
+def test_a_setting_that_is_unknown_is_refused_by_name():
+    """Of a run of another version: it has to go on with that one."""
+    with pytest.raises(UsageError, match="names sharpen, which this version does not know"):
+        load_config(LOWLIGHT.Config, {"arguments": {"train": {"sharpen": 1}}})

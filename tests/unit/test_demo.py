@@ -375,8 +375,8 @@ def test_a_run_is_read_while_it_is_written(tmp_path):
     run = tmp_path / "lol/first"
     (run / "samples").mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"kind": "rlenhance run", "arguments": {"learner": "a3c"}}))
-    (run / "metrics.csv").write_text("step,return,watch/constant_psnr,collapse/top_choice_share\n0,1,20,0.4\n"
-                                     "5,2,51.5,0.999\n6,")  # names of version 0.1 are read too
+    (run / "metrics.csv").write_text("step,rollout/return,collapse/constant_psnr,collapse/top_choice_share\n"
+                                     "0,1,20,0.4\n5,2,51.5,0.999\n6,")
     for step in (10, 2):
         write(NIGHT, run / f"samples/episodes-{step:06d}.png")
     assert list(list_runs(tmp_path)) == ["lol/first"] and list_runs(None) == {}
