@@ -170,7 +170,7 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
 
 
 def add_limits(parser: argparse._ActionsContainer) -> None:
-    """How large a photograph may be, and how long it may take to read."""
+    """Add the options that limit the size of a photograph and the time to read it."""
     parser.add_argument("--max-megapixels", type=float, metavar="N",
                         help="refuse larger photographs by their header (default: 250; of the frames of clips 36)")
     parser.add_argument("--decode-timeout", type=float, metavar="SECONDS",

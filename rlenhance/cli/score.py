@@ -92,7 +92,7 @@ class _Others:
             self._known.setdefault((found.relative_dir, found.path.stem), []).append(found.path)
 
     def of(self, below: Path, path: Path) -> Path:
-        """The one that belongs to a photograph.
+        """The reference or original that belongs to a photograph.
 
         Raises:
             UsageError: none does, or several do.

@@ -163,7 +163,7 @@ def _is_begun(data: bytes) -> bool:
 
 
 def _made_by(line: bytes, path: Path) -> dict[str, str] | None:
-    """What a line says of the results that follow it; None: it is another line.
+    """The settings of the results that follow a line; None: a line of another kind.
 
     Raises:
         UsageError: it is of a later version.

@@ -103,7 +103,7 @@ class _Attempts:
         self._begun: dict[str, int] = {}
 
     def begin(self, name: str) -> int:
-        """How often it was begun before."""
+        """How often a portion or photograph was begun before."""
         self._begun[name] = self._begun.get(name, 0) + 1
         return self._begun[name] - 1
 

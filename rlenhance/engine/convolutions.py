@@ -78,7 +78,7 @@ class _Run:
         return self.layers[name][1 + first : 1 + last, 1 : 1 + self.sizes[name][1]]
 
     def release(self, name: str) -> None:
-        """One use less; after the last its place is free."""
+        """Count one use less; after the last one the memory is free for others."""
         self.left[name] -= 1
         if not self.left[name]:
             done = self.layers.pop(name)

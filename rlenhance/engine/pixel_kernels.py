@@ -49,7 +49,7 @@ NATIVE = _load()
 
 @dataclass(frozen=True)
 class Head:
-    """What makes the logits of a level of its features.
+    """The layer from a level's features to its logits.
 
     Attributes:
         weight: (outputs, channels) float32.

@@ -36,7 +36,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class TableInfo:
-    """What a table says of itself at its end.
+    """The metadata in a table's footer.
 
     Attributes:
         columns: their names.

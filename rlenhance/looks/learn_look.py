@@ -43,7 +43,7 @@ _FOLDS = 12
 
 @dataclass(frozen=True)
 class FittedPair:
-    """What was found for one pair.
+    """The result of the search for one pair.
 
     Attributes:
         name: of the photograph.

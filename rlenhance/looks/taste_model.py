@@ -63,7 +63,7 @@ class Pick:
 
 @dataclass(frozen=True)
 class Certainty:
-    """How sure the recommendation is, in expectation over what the choices leave open.
+    """The expected quality of the recommendation, over all tastes that the choices allow.
 
     Attributes:
         share: of what can be gained over the default, in [0, 1].
@@ -142,7 +142,7 @@ def check_answer(answer: object, count: int) -> Answer:
 
 
 def _choice(space: KnobSpace, pick: Pick) -> Choice | None:
-    """What an answer says; None where it says nothing.
+    """The information in an answer; None where it has none.
 
     Where no option was good enough, what was recommended, unless it was among them, is chosen before all of them.
     """

@@ -41,7 +41,7 @@ class ColorTable:
 
     @property
     def replaces_model(self) -> bool:
-        """Whether it takes the place of the model, and does not follow it."""
+        """Whether the table replaces the model instead of following it."""
         return self.curve != "model"
 
     def check_unused(self, names: Sequence[str]) -> None:

@@ -134,7 +134,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return result
 
     def see(self, pixels: np.ndarray, photo: Photo) -> SeenNoise:
-        """What is seen of the noise of a picture, or what the settings name.
+        """The measured noise of a picture, or the noise that the settings name.
 
         Args:
             pixels: see `clean`.
@@ -205,7 +205,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
 
     def visible_noise(self, pixels: np.ndarray,
                       curve: Callable[[np.ndarray], np.ndarray] | None) -> VisibleNoise | None:
-        """What a curve makes of a picture's noise, as far as it is visible.
+        """The visible noise of a picture after a curve.
 
         Args:
             pixels: as they came from the camera; without a curve, what was made of them.

@@ -151,7 +151,7 @@ class ToolChoice:
         return self.judge.assess(tool.batch(patches))[1] - self.judge.assess(patches)[1]
 
     def _ahead(self, patches: np.ndarray, tool: Tool, done: Sequence[Tool]) -> float:
-        """What is gained by the best tool after this one, at least 0."""
+        """The gain of the best tool after this one, at least 0."""
         scores = self._scores(tool.batch(patches), [*done, tool])
         return max([0.0, *(PredictedGain.of(each).mean for each, name in zip(scores.T, self.planner.tools, strict=True)
                            if name not in [other.name for other in (*done, tool)])])

@@ -170,7 +170,7 @@ class _Store:
                              f"file") from error
 
     def get(self, keys: Sequence[bytes], shape: Sequence[int]) -> list[np.ndarray | None]:
-        """What is stored; None where there is nothing, or something of another size."""
+        """The stored result; None where there is none, or one of another size."""
         with self._open() as database:
             rows = [database.execute("SELECT code FROM results WHERE key = ?", (key,)).fetchone() for key in keys]
         size = 2 * math.prod(shape)

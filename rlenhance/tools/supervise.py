@@ -97,7 +97,7 @@ def _become(words: list[str], limits: dict[int, float]) -> None:
 
 
 def _wait(child: int, deadline: float, waiting: int, most: float) -> str:
-    """How the child ended, or why it must."""
+    """How the child ended, or why it has to be ended."""
     while True:
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
