@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from rlenhance.agents import A3CConfig, SACConfig
-from rlenhance.experiments.tasks.lowlight import LearnerConfigs
+from rlenhance.experiments.tasks.lowlight import LowLightLearners
 from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, evaluate
 from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.io import read, write
@@ -73,7 +73,8 @@ def explained_patterns():
 def test_every_logged_number_is_explained(tmp_path, pairs):
     """Each column of metrics.csv matches a row of docs/reference/training.md."""
     patterns = explained_patterns()
-    configs = LearnerConfigs(sac=SACConfig(max_kl=0.02), a3c=A3CConfig(value_warmup_updates=1, kl_ref_coef=(1.0, 0.0)))
+    configs = LowLightLearners(sac=SACConfig(max_kl=0.02),
+                               a3c=A3CConfig(value_warmup_updates=1, kl_ref_coef=(1.0, 0.0)))
     for learner, curve in (("a3c", "continuous"), ("a3c", "categorical"), ("direct", "continuous"),
                            ("sac", "continuous"), ("supervised", "continuous")):
         result = train_lowlight(pairs, learner=learner, out=tmp_path, learners=configs, name=f"{learner}-{curve}",
@@ -231,7 +232,7 @@ def shortened(line):
     if "denoiser_train" in line:
         line += " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
         line += "" if "--widths" in line else " --widths 8 8 --down 1 1 --up 1"
-    if "restore_train" in line:
+    if "network_train" in line:
         line = re.sub(r"--(epochs|checkpoint-epochs) \S+", "", line) + \
             " --updates 1 --batch-size 2 --size 16 --no-progress --device cpu"
         line += " --size 8" if "--scale" in line else ""

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -120,6 +121,34 @@ class TrainConfig:
     with --help they are listed here (docs/howto/own_parts.md)."""
 
 
+def with_defaults(hidden: Sequence[str] = (), shown: Mapping[str, str] = types.MappingProxyType({}),
+                  **values: Any) -> Callable[[type[T]], type[T]]:
+    """A class decorator, below that of `dataclass`: other defaults for settings of the class that it derives from,
+    without saying anew what they are.
+
+    Args:
+        hidden: settings that the command line does not have.
+        shown: setting -> what help shows as its default.
+        values: setting -> default, where it is another one.
+    """
+    def decorate(kind: type[T]) -> type[T]:
+        base: Any = kind.__mro__[1]
+        hide: Any = tyro.conf.Suppress
+        for name in dict.fromkeys((*hidden, *shown, *values)):
+            hint = hints_of(base)[name]
+            plain, notes = plain_type(hint), getattr(hint, "__metadata__", ())
+            if name in hidden:
+                hint = hide[plain]
+            elif name in shown:
+                metavar = next((note.metavar for note in notes if hasattr(note, "metavar")), None)
+                hint = Annotated[plain, default_is(shown[name], metavar)]
+            kind.__annotations__[name] = hint
+            setattr(kind, name, values.get(name, getattr(base, name)))
+        return kind
+
+    return decorate
+
+
 @dataclass(frozen=True)
 class NoSettings:
     """A part of a configuration in which nothing can be set."""
@@ -129,6 +158,14 @@ class NoSettings:
 class LearnerSettings:
     """Settings of each learner, in a field of its name; learners of plugins add theirs, see
     `rlenhance.experiments.core.plugins.with_plugins`."""
+
+
+def learner_settings(**settings: Any) -> Any:
+    """A class of settings of learners: name of the learner -> its settings where nothing is asked for."""
+    fields = [(name, type(value), field(default_factory=partial(dataclasses.replace, value)))
+              for name, value in settings.items()]
+    return dataclasses.make_dataclass("LearnerSettings", fields, bases=(LearnerSettings,), frozen=True,
+                                      namespace={"__doc__": "Settings of each learner."})
 
 
 @dataclass(frozen=True)

@@ -106,12 +106,6 @@ def optimize(env: PixelEnv, batch: Batch, preference: Tensor, iterations: int,
     return [{level: torch.tanh(value[step]).detach() for level, value in raw.items()} for step in range(env.horizon)]
 
 
-def episode_return(env: PixelEnv, batch: Batch, preference: Tensor, actions: Sequence[Action]) -> Tensor:
-    """The return of every picture for the actions of every step: (N,)."""
-    env.reset(options={"batch": batch, "preference": preference})
-    return torch.stack([env.step(action)[1] for action in actions]).sum(dim=0)
-
-
 def main(arguments: Arguments) -> dict[str, float]:
     """Optimize, score, print; returns the mean scores of the optimum."""
     if arguments.split not in ("train", "val"):

@@ -18,7 +18,15 @@ from rlenhance.agents.rollout import collect_rollout
 from rlenhance.core.errors import UsageError
 from rlenhance.envs.completion import COMPLETION_REWARD, PrefilledSource, prefill_and_crop
 from rlenhance.experiments.core.collapse import share_metrics
-from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.config import (
+    Flat,
+    RunConfig,
+    TrainConfig,
+    default_is,
+    learner_settings,
+    one_of,
+    with_defaults,
+)
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.fit import FitResult
 from rlenhance.experiments.core.task import Session, Task
@@ -70,26 +78,14 @@ class CompletionDataConfig:
     """stop names every bad file and ends; skip leaves them out."""
 
 
-def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=3, update_epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
-                     credit_neighbors=True, optimizer=OptimizerConfig(6e-4, 10, 0.05, 0.5))
-
-
-def _sac() -> SACConfig:
-    return SACConfig(buffer_size=64, batch_size=4, gradient_steps=2, target_entropy=-3.0, init_alpha=1e-4,
-                     optimizer=OptimizerConfig(3e-4, 10, 0.1, 0.5),
-                     critic_optimizer=OptimizerConfig(1e-3, 10, 0.1, 0.5))
-
-
-@dataclass(frozen=True)
-class CompletionLearnerConfigs(LearnerSettings):
-    """Settings of each learner."""
-
-    a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimizer=OptimizerConfig(1e-3, 10, 0.05, 0.5)))
-    sac: SACConfig = field(default_factory=_sac)
-    supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, ssim=0.0, psnr=1.0, ema_decay=0.995, optimizer=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
+CompletionLearners = learner_settings(
+    a3c=A3CConfig(rollouts_per_image=3, update_epochs=2, entropy_target=(0.05, 0.004), reward_map_kernel=3,
+                  credit_neighbors=True, optimizer=OptimizerConfig(6e-4, 10, 0.05, 0.5)),
+    direct=DirectConfig(optimizer=OptimizerConfig(1e-3, 10, 0.05, 0.5)),
+    sac=SACConfig(buffer_size=64, batch_size=4, gradient_steps=2, target_entropy=-3.0, init_alpha=1e-4,
+                  optimizer=OptimizerConfig(3e-4, 10, 0.1, 0.5), critic_optimizer=OptimizerConfig(1e-3, 10, 0.1, 0.5)),
+    supervised=SupervisedConfig(l1=0.0, ssim=0.0, psnr=1.0, ema_decay=0.995,
+                                optimizer=OptimizerConfig(1e-3, 50, 0.05, 0.5)))
 
 
 @dataclass(kw_only=True)
@@ -122,26 +118,19 @@ def reward_hint(default: str) -> str:
 
 
 @dataclass(frozen=True)
+@with_defaults(("devices",), {"updates": "200, or as many as --minutes allows"}, out=Path("runs/complete"),
+               batch_size=4, eval_interval=50)
 class CompletionTrainConfig(TrainConfig):
     """Settings of a training run on pictures with holes."""
 
     learner: Annotated[str, one_of(LEARNERS)] = "a3c"
     """a3c (advantage actor-critic), direct (back-propagation through the mixture of all tools' results), sac (small
     continuous changes) or supervised (the same backbone regresses the original)."""
-    out: Path = Path("runs/complete")
-    """Where run folders are made."""
-    updates: Annotated[int | None, default_is("200, or as many as --minutes allows", "INT")] = None
-    """Learner steps; beside --resume, how many the run is to have in all."""
-    batch_size: int = 4
-    """Pictures per update."""
-    eval_interval: int = 50
-    """Updates between validations; each one saves last/."""
     monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
     """The validation score whose maximum chooses best/: val/psnr, val/ssim or, of policies, val/return."""
-    devices: tyro.conf.Suppress[int] = 1
     warm_start: Path | None = None
     """Begin a policy with the features of this supervised run: of this command (with its estimate), or of
-    restore_train gated_pixelrnn, convlstm_autoencoder or combined, imported ones too; or with another policy. The run
+    network_train gated_pixelrnn, convlstm_autoencoder or combined, imported ones too; or with another policy. The run
     brings --backbone and its arguments."""
     reward: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint=reward_hint)] = ()
     """Policies: weights of the terms that count, as name=weight (docs/reference/rewards.md). seam and texture need no
@@ -157,7 +146,7 @@ class CompletionConfig(RunConfig):
     train: Flat[CompletionTrainConfig] = field(default_factory=CompletionTrainConfig)
     data: Flat[CompletionDataConfig] = field(default_factory=CompletionDataConfig)
     network: Flat[CompletionNetworkConfig] = field(default_factory=CompletionNetworkConfig)
-    learners: Flat[CompletionLearnerConfigs] = field(default_factory=CompletionLearnerConfigs)
+    learners: Flat[CompletionLearners] = field(default_factory=CompletionLearners)  # type: ignore[valid-type]
 
     def settled(self, base: CompletionConfig | None, named: frozenset[str]) -> CompletionConfig:
         """What a command line means: a backbone that it names is asked for, also where it is the default."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import torch
-import tyro
 from torch import Tensor
 
 from rlenhance.agents import LEARNERS, A3CConfig, DirectConfig, Learner, SupervisedConfig
@@ -20,13 +19,13 @@ from rlenhance.envs.denoise import DENOISING_REWARD
 from rlenhance.experiments.core.collapse import share_metrics
 from rlenhance.experiments.core.config import (
     Flat,
-    LearnerSettings,
     RunConfig,
     TrainConfig,
     chooses_tools,
-    default_is,
     fitting,
+    learner_settings,
     one_of,
+    with_defaults,
 )
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.fit import FitResult
@@ -120,19 +119,11 @@ class DenoiseNetworkConfig:
         return {"name": self.backbone, **({"memory": self.memory} if takes_memory else {})}
 
 
-def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=4, update_epochs=2, entropy_target=(0.25, 0.02), reward_map_kernel=5,
-                     optimizer=OptimizerConfig(5e-5, 10, 0.02, 0.5))
-
-
-@dataclass(frozen=True)
-class DenoiseLearnerConfigs(LearnerSettings):
-    """Settings of each learner."""
-
-    a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimizer=OptimizerConfig(3e-4, 20, 0.02, 0.5)))
-    supervised: SupervisedConfig = field(default_factory=lambda: SupervisedConfig(
-        l1=0.0, ssim=0.0, psnr=1.0, optimizer=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
+DenoiseLearners = learner_settings(
+    a3c=A3CConfig(rollouts_per_image=4, update_epochs=2, entropy_target=(0.25, 0.02), reward_map_kernel=5,
+                  optimizer=OptimizerConfig(5e-5, 10, 0.02, 0.5)),
+    direct=DirectConfig(optimizer=OptimizerConfig(3e-4, 20, 0.02, 0.5)),
+    supervised=SupervisedConfig(l1=0.0, ssim=0.0, psnr=1.0, optimizer=OptimizerConfig(3e-3, 100, 0.01, 0.5)))
 
 
 @dataclass(kw_only=True)
@@ -171,24 +162,17 @@ def middles(batches: Iterable[Batch], side: int) -> list[Batch]:
 
 
 @dataclass(frozen=True)
+@with_defaults(("devices",), {"updates": "300, or as many as --minutes allows", "monitor": "val/psnr"},
+               out=Path("runs/denoise"), eval_interval=100)
 class DenoiseTrainConfig(TrainConfig):
     """Settings of a training run on noisy pictures."""
 
     learner: Annotated[str, one_of(LEARNERS, chooses_tools)] = "a3c"
     """a3c (advantage actor-critic), direct (back-propagation through the mixture of all tools' results) or supervised
     (the same backbone regresses the clean picture)."""
-    out: Path = Path("runs/denoise")
-    """Where run folders are made."""
     preset: Annotated[str, preset_option(DENOISE_PRESETS)] = "filters"
     """The recipe that all other settings begin with; options that are named beat it. In Python:
     `begin_with(DenoiseConfig, NAME)`."""
-    updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
-    """Learner steps; beside --resume, how many the run is to have in all."""
-    eval_interval: int = 100
-    """Updates between validations; each one saves last/."""
-    monitor: Annotated[str | None, default_is("val/psnr", "SCORE")] = None
-    """The validation score whose maximum chooses best/."""
-    devices: tyro.conf.Suppress[int] = 1
     warm_start: Path | None = None
     """Begin with the backbone and the estimate of this supervised run, or of this learned denoiser: a run of
     denoiser_train, or a shipped one (denoiser-grey)."""
@@ -203,7 +187,7 @@ class DenoiseConfig(RunConfig):
     train: Flat[DenoiseTrainConfig] = field(default_factory=DenoiseTrainConfig)
     data: Flat[DenoiseDataConfig] = field(default_factory=DenoiseDataConfig)
     network: Flat[DenoiseNetworkConfig] = field(default_factory=DenoiseNetworkConfig)
-    learners: Flat[DenoiseLearnerConfigs] = field(default_factory=DenoiseLearnerConfigs)
+    learners: Flat[DenoiseLearners] = field(default_factory=DenoiseLearners)  # type: ignore[valid-type]
 
 
 def load_noisy(config: DenoiseDataConfig) -> DenoiseDataset:

@@ -23,7 +23,15 @@ from rlenhance.agents import (
 )
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.backbones import RESTORE_COMMANDS, with_backbone_of
-from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.config import (
+    Flat,
+    RunConfig,
+    TrainConfig,
+    default_is,
+    learner_settings,
+    one_of,
+    with_defaults,
+)
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.distributed import make_fabric
 from rlenhance.experiments.core.fit import ArtifactCallback, FitResult
@@ -74,17 +82,16 @@ def reward_hint(default: str) -> str:
 
 
 @dataclass(frozen=True)
+@with_defaults(out=Path("runs/lol"))
 class LowLightTrainConfig(TrainConfig):
     """Settings of a training run on dark photographs."""
 
     learner: Annotated[str, one_of(LEARNERS)] = "a3c"
     """a3c (advantage actor-critic), sac, direct (back-propagation through the episode), supervised, or your own."""
-    out: Path = Path("runs/lol")
-    """Where run folders are made."""
     workers: int = 1
     """a3c on a CPU: asynchronous actor-learners, a process each (1: all pictures in one batch, the default)."""
     warm_start: Path | None = None
-    """Begin a policy with the backbone of this supervised run: of this command, or of restore_train gated_pixelrnn,
+    """Begin a policy with the backbone of this supervised run: of this command, or of network_train gated_pixelrnn,
     convlstm_autoencoder or combined, imported ones too. The run brings --backbone and its arguments; see also
     --a3c.value-warmup-updates and --a3c.kl-ref-coef."""
     preset: Annotated[str, preset_option(LOWLIGHT_PRESETS)] = "natural"
@@ -101,14 +108,8 @@ class LowLightTrainConfig(TrainConfig):
     """Stop when the monitored score has not improved for so many validations (0: never)."""
 
 
-@dataclass(frozen=True)
-class LearnerConfigs(LearnerSettings):
-    """Settings of each learner."""
-
-    a3c: A3CConfig = field(default_factory=lambda: A3CConfig(ema_decay=0.95))
-    sac: SACConfig = field(default_factory=SACConfig)
-    direct: DirectConfig = field(default_factory=DirectConfig)
-    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
+LowLightLearners = learner_settings(a3c=A3CConfig(ema_decay=0.95), sac=SACConfig(), direct=DirectConfig(),
+                                    supervised=SupervisedConfig())
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class LowLightConfig(RunConfig):
     train: Flat[LowLightTrainConfig] = field(default_factory=LowLightTrainConfig)
     data: Flat[LowLightDataConfig] = field(default_factory=LowLightDataConfig)
     network: Flat[PolicyConfig] = field(default_factory=PolicyConfig)
-    learners: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
+    learners: Flat[LowLightLearners] = field(default_factory=LowLightLearners)  # type: ignore[valid-type]
 
     def settled(self, base: LowLightConfig, named: frozenset[str]) -> LowLightConfig:
         """What a command line means: terms that it does not name keep the weights of its preset.

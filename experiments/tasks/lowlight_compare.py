@@ -20,7 +20,7 @@ from rlenhance.experiments.core.plugins import own_terms, term_files
 from rlenhance.experiments.core.presets import Preset, preset_option
 from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row
 from rlenhance.experiments.tasks.controllability import enhance
-from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightLearners
 from rlenhance.experiments.tasks.lowlight_baselines import fit_baselines
 from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures
 from rlenhance.experiments.tasks.lowlight_evaluate import enhance_batch, score_picture
@@ -75,7 +75,7 @@ class LowLightCompareConfig(CompareConfig):
     """Reduce test pictures to this longer side in pixels (0: full size)."""
     data: Flat[LowLightDataConfig] = field(default_factory=LowLightDataConfig)
     network: Flat[PolicyConfig] = field(default_factory=PolicyConfig)
-    configs: Flat[LearnerConfigs] = field(default_factory=LearnerConfigs)
+    configs: Flat[LowLightLearners] = field(default_factory=LowLightLearners)  # type: ignore[valid-type]
 
     def settled(self, base: LowLightCompareConfig, named: frozenset[str]) -> LowLightCompareConfig:
         """What a command line means, see `LowLightConfig.settled`."""

@@ -9,12 +9,11 @@ from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
-import tyro
 from torch import Tensor
 
 from rlenhance.agents.tools_learner import ToolsConfig, ToolsLearner
 from rlenhance.core.errors import UsageError
-from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, one_of, with_defaults
 from rlenhance.experiments.core.fit import Evaluator, FitResult
 from rlenhance.experiments.core.task import Session, Task
 from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
@@ -37,24 +36,14 @@ _VALIDATED = 96  # crops of each kind
 
 
 @dataclass(frozen=True)
+@with_defaults(("learner", "devices", "warm_start"), {
+    "name": "tools, date and time", "updates": "2000, or as many as --minutes allows", "monitor": "val/oracle"},
+    learner="tools", out=Path("runs/tools"), eval_interval=200)
 class ToolsTrainConfig(TrainConfig):
     """Settings of a training run."""
 
-    learner: tyro.conf.Suppress[str] = "tools"
-    name: Annotated[str, default_is("tools, date and time")] = ""
-    """Of the run folder."""
-    out: Path = Path("runs/tools")
-    """Where run folders are made."""
-    updates: Annotated[int | None, default_is("2000, or as many as --minutes allows", "INT")] = None
-    """Steps; beside --resume, how many the run is to have in all."""
     batch_size: int = 16
     """Crops of each tool per update."""
-    eval_interval: int = 200
-    """Updates between validations; each one saves last/."""
-    monitor: Annotated[str | None, default_is("val/oracle", "SCORE")] = None
-    """The validation score whose maximum chooses best/."""
-    devices: tyro.conf.Suppress[int] = 1
-    warm_start: tyro.conf.Suppress[Path | None] = None
 
 
 @dataclass(frozen=True)

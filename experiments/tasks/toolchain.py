@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-import tyro
 from torch import Tensor, nn
 
 from rlenhance.agents import A3CConfig, Learner
@@ -19,7 +18,15 @@ from rlenhance.agents.toolchain_actor import ToolchainA3C
 from rlenhance.agents.vine import Vine, VineConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import ToolchainEnv
-from rlenhance.experiments.core.config import Flat, LearnerSettings, RunConfig, TrainConfig, default_is, one_of
+from rlenhance.experiments.core.config import (
+    Flat,
+    RunConfig,
+    TrainConfig,
+    default_is,
+    learner_settings,
+    one_of,
+    with_defaults,
+)
 from rlenhance.experiments.core.fit import Evaluator, FitResult
 from rlenhance.experiments.core.task import C, D, Session, Task
 from rlenhance.experiments.tasks.clean_pictures import CleanPictures, load_clean
@@ -34,30 +41,21 @@ _PART = 64  # pictures of an episode in evaluations
 
 
 @dataclass(frozen=True)
+@with_defaults(("devices", "warm_start"), {"monitor": "val/return"})
 class PlannerTrainConfig(TrainConfig):
     """Settings of a training run of a policy that plans chains."""
 
-    monitor: Annotated[str | None, default_is("val/return", "SCORE")] = None
-    """The validation score whose maximum chooses best/."""
-    devices: tyro.conf.Suppress[int] = 1
-    warm_start: tyro.conf.Suppress[Path | None] = None
-
 
 @dataclass(frozen=True)
+@with_defaults(shown={"updates": "250, or as many as --minutes allows"}, out=Path("runs/toolchain"), eval_interval=25)
 class ToolchainTrainConfig(PlannerTrainConfig):
     """Settings of a training run."""
 
     learner: Annotated[str, one_of({"vine": Vine, "dqn": DQN, "a3c": ToolchainA3C})] = "vine"
     """vine (probabilities; every tool is tried at each state, and the policy is followed to the end after each), dqn
     (values, every tool is tried) or a3c (probabilities, from what is taken alone; regions)."""
-    out: Path = Path("runs/toolchain")
-    """Where run folders are made."""
-    updates: Annotated[int | None, default_is("250, or as many as --minutes allows", "INT")] = None
-    """Learner steps; beside --resume, how many the run is to have in all."""
     batch_size: int = 16
     """Patches per update."""
-    eval_interval: int = 25
-    """Updates between validations; each one saves last/."""
     val_patches: int = 128
     """Patches of each validation."""
 
@@ -107,14 +105,10 @@ class ToolchainNetworkConfig:
     """Share of them that is left out in training."""
 
 
-@dataclass(frozen=True)
-class ToolchainLearnerConfigs(LearnerSettings):
-    """Settings of each learner."""
-
-    vine: VineConfig = field(default_factory=VineConfig)
-    dqn: DQNConfig = field(default_factory=DQNConfig)
-    a3c: A3CConfig = field(default_factory=lambda: A3CConfig(
-        entropy_target=(0.5, 0.02), target_kl=0.1, update_epochs=8, optimizer=OptimizerConfig(3e-3, 20, 0.02, 5.0)))
+ToolchainLearners = learner_settings(
+    vine=VineConfig(), dqn=DQNConfig(),
+    a3c=A3CConfig(entropy_target=(0.5, 0.02), target_kl=0.1, update_epochs=8,
+                  optimizer=OptimizerConfig(3e-3, 20, 0.02, 5.0)))
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,7 @@ class ToolchainConfig(RunConfig):
     train: Flat[ToolchainTrainConfig] = field(default_factory=ToolchainTrainConfig)
     data: Flat[ToolchainDataConfig] = field(default_factory=ToolchainDataConfig)
     network: Flat[ToolchainNetworkConfig] = field(default_factory=ToolchainNetworkConfig)
-    learners: Flat[ToolchainLearnerConfigs] = field(default_factory=ToolchainLearnerConfigs)
+    learners: Flat[ToolchainLearners] = field(default_factory=ToolchainLearners)  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)

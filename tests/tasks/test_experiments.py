@@ -12,7 +12,7 @@ from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
 from rlenhance.experiments.core.compare import compare
 from rlenhance.experiments.core.config import from_json
-from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs, LowLightConfig, LowLightTrainConfig
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightLearners, LowLightTrainConfig
 from rlenhance.experiments.tasks.lowlight_baselines import (
     fit_baselines,
     oracle_stop,
@@ -168,7 +168,7 @@ def test_classic_pixel_wise_agents_train(tmp_path, pairs):
     """agent_stride 1 on native crops with PixelRL's network, categorical, with a reward-map kernel."""
     policy = PolicyConfig(actions="curve", controls=False, backbone="fcn", state_size=0, agent_stride=1,
                           global_agent=False, curve="categorical", channels="coupled", momentum=0.2, horizon=2)
-    learners = LearnerConfigs()
+    learners = LowLightLearners()
     learners = dataclasses.replace(learners, a3c=dataclasses.replace(learners.a3c, reward_map_kernel=3, update_epochs=1,
                                                                       rollouts_per_image=2))
     result = train_lowlight(pairs, out=tmp_path, name="run", updates=1, batch_size=2, policy=policy, learners=learners)

@@ -22,7 +22,7 @@ from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.distributed import make_fabric
 from rlenhance.experiments.core.fit import Budget, TrainingFailed, fit
 from rlenhance.experiments.core.run import Run
-from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LearnerConfigs
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightLearners
 from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, load_training, read_config
@@ -308,7 +308,7 @@ def test_a_default_beside_resume_is_refused_where_the_run_has_another_value(tmp_
 
 def test_an_extended_run_equals_a_longer_one(tmp_path, pairs):
     """Where the learning rate stays, a run of four updates that is extended to six is a run of six."""
-    learners = LearnerConfigs(supervised=SupervisedConfig(optimizer=OptimizerConfig(final_lr_ratio=1.0)))
+    learners = LowLightLearners(supervised=SupervisedConfig(optimizer=OptimizerConfig(final_lr_ratio=1.0)))
     whole = run_lol(tmp_path, pairs, learners=learners, learner="supervised", name="whole").run
     run = run_lol(tmp_path, pairs, learners=learners, learner="supervised", updates=4).run
     assert resume(LOWLIGHT, run, updates=6).fitted.updates == 6

@@ -7,50 +7,37 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from rlenhance.agents import LEARNERS, A3CConfig, DirectConfig, SACConfig
 from rlenhance.agents.autoencoder_learner import AutoencoderConfig
 from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.config import (
     Flat,
-    LearnerSettings,
     RunConfig,
     TrainConfig,
     default_is,
     is_policy_learner,
+    learner_settings,
     one_of,
     replaced,
+    with_defaults,
 )
 from rlenhance.experiments.core.fit import Budget
 from rlenhance.experiments.core.task import NO_LIMIT
 from rlenhance.experiments.tasks.rse.data import RSEDataConfig
 from rlenhance.experiments.tasks.rse.model import RSENetworkConfig
 
-
-def _sac() -> SACConfig:
-    return SACConfig(max_kl=0.02, noise_block_size=1, critic_warmup_updates=10, batch_size=8, target_entropy=-1.6,
-                     optimizer=OptimizerConfig(2e-4, 20, 0.1, 0.5),
-                     critic_optimizer=OptimizerConfig(3e-3, 20, 0.1, 0.5))
-
-
-def _a3c() -> A3CConfig:
-    return A3CConfig(rollouts_per_image=4, update_epochs=2, value_coef=0.0, log_std_local=(-1.7, -2.2),
-                     min_advantage_std=0.005, optimizer=OptimizerConfig(4e-4, 10, 0.1, 0.5))
+RSELearners = learner_settings(
+    autoencoding=AutoencoderConfig(),
+    sac=SACConfig(max_kl=0.02, noise_block_size=1, critic_warmup_updates=10, batch_size=8, target_entropy=-1.6,
+                  optimizer=OptimizerConfig(2e-4, 20, 0.1, 0.5), critic_optimizer=OptimizerConfig(3e-3, 20, 0.1, 0.5)),
+    a3c=A3CConfig(rollouts_per_image=4, update_epochs=2, value_coef=0.0, log_std_local=(-1.7, -2.2),
+                  min_advantage_std=0.005, optimizer=OptimizerConfig(4e-4, 10, 0.1, 0.5)),
+    direct=DirectConfig(optimizer=OptimizerConfig(1e-3, 20, 0.05, 0.5)))
 
 
 @dataclass(frozen=True)
-class RSELearnerConfigs(LearnerSettings):
-    """Settings of each learner."""
-
-    autoencoding: AutoencoderConfig = field(default_factory=AutoencoderConfig)
-    sac: SACConfig = field(default_factory=_sac)
-    a3c: A3CConfig = field(default_factory=_a3c)
-    direct: DirectConfig = field(default_factory=lambda: DirectConfig(optimizer=OptimizerConfig(1e-3, 20, 0.05, 0.5)))
-
-
-@dataclass(frozen=True)
+@with_defaults(("patience", "devices"), {"name": "data set, learner, date and time"}, out=Path("runs/rse"))
 class RSETrainConfig(TrainConfig):
     """Budgets of the stages, and the pictures that are scored."""
 
@@ -59,15 +46,10 @@ class RSETrainConfig(TrainConfig):
     learner: Annotated[str, one_of(LEARNERS, is_policy_learner, ("none",))] = "sac"
     """Of the agents: sac, a3c (rollouts of the same picture beside each other), direct (back-propagation through the
     episode, the control), or none (the autoencoder alone)."""
-    name: Annotated[str, default_is("data set, learner, date and time")] = ""
-    """Of the run folder."""
-    out: Path = Path("runs/rse")
-    """Where run folders are made."""
     epoch: int = 0
     """Times that the autoencoder goes through the training pictures (0: updates and minutes count)."""
     updates: Annotated[int | None, default_is("300, or as many as --minutes allows", "INT")] = None
     """Steps of the autoencoder."""
-    patience: tyro.conf.Suppress[int | None] = 0
     minutes: float = 0.0
     """Its training time, validation left out (0: the updates count)."""
     rl_updates: Annotated[int | None, default_is("60, or as many as --rl_minutes allows", "INT")] = None
@@ -111,7 +93,6 @@ class RSETrainConfig(TrainConfig):
     trained, how much there is to gain (0: none)."""
     compare_with: tuple[str, ...] = ("denoiser",)
     """Learned denoisers, shipped ones or runs, that have rows of the table; how noisy a picture is they find."""
-    devices: tyro.conf.Suppress[int] = 1
     init: Path | None = None
     """The autoencoder begins with that of this run, or of this shipped model, of the same settings."""
     warm_start: Path | None = None
@@ -149,7 +130,7 @@ class RSEConfig(RunConfig):
     train: Flat[RSETrainConfig] = field(default_factory=RSETrainConfig)
     data: Flat[RSEDataConfig] = field(default_factory=RSEDataConfig)
     network: Flat[RSENetworkConfig] = field(default_factory=RSENetworkConfig)
-    learners: Flat[RSELearnerConfigs] = field(default_factory=RSELearnerConfigs)
+    learners: Flat[RSELearners] = field(default_factory=RSELearners)  # type: ignore[valid-type]
 
     def settled(self, base: None, named: frozenset[str]) -> RSEConfig:
         """What a command line means: with --paper-config, options that it does not name are as published.
