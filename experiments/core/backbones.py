@@ -15,7 +15,7 @@ from rlenhance.learning.models.warm_start import backbone_recipe
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 
 #: What makes a run that policies can begin with.
-RESTORE_COMMANDS = ("python -m rlenhance.experiments.restore_train gated_pixelrnn --data FOLDER   "
+RESTORE_COMMANDS = ("python -m rlenhance.experiments.network_train gated_pixelrnn --data FOLDER   "
                     "(or convlstm_autoencoder, combined)")
 
 N = TypeVar("N")

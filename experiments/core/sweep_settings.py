@@ -159,10 +159,11 @@ def task_of(command: str) -> Task[Any, Any]:
     """
     task = _task_in(command.removeprefix("rlenhance.").removeprefix("experiments."))
     if task is None:
-        names = sorted({*(path.stem for path in Path(experiments.__file__).parent.glob("*_train.py")),
-                        *(point.name for point in entry_points(group=GROUP))})
-        raise UsageError(f"{command!r}: no command that trains a task; there are "
-                         f"{', '.join(name for name in names if _task_in(name) is not None)}")
+        own = {name: _task_in(name) for name in (path.stem for path in Path(experiments.__file__).parent.glob(
+            "*_train.py"))}
+        names = {*(name for name, task in own.items() if task and task.command.endswith(name)),  # no former names
+                 *(point.name for point in entry_points(group=GROUP) if _task_in(point.name))}
+        raise UsageError(f"{command!r}: no command that trains a task; there are {', '.join(sorted(names))}")
     return task
 
 

@@ -72,7 +72,7 @@ class CompletionComparison(TaskComparison[CompletionCompareConfig, CompletionDat
         inner = model.policy if isinstance(model, GreedyEpisode) else model
         if inner.purpose != "completion":
             raise UsageError(f"{place}: a {type(inner).__name__} completes no holes; name a run of complete_train or "
-                             f"restore_train")
+                             f"network_train")
 
     def scored_split(self) -> str:
         return self.config.split if self.data.splits.parts[self.config.split] else "val"

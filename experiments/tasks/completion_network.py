@@ -40,7 +40,7 @@ class CompletionNetworkConfig:
     """The first fill of the hole: laplace, or a shipped network or a run that fills holes."""
     backbone: Annotated[str, one_of(BACKBONES)] = "gru_unet"
     """The network under the heads: gru_unet (a small U-Net at half the size), or another one; mrpnet, gated_pixelrnn
-    and convlstm_autoencoder are those of restore_train. --warm-start brings the run's own."""
+    and convlstm_autoencoder are those of network_train. --warm-start brings the run's own."""
     backbone_args: tuple[str, ...] = ()
     """Its own arguments, as in `width=16 dilations=1,1,1`; --warm-start brings them."""
     widths: tuple[int, ...] = (24, 32, 48)
@@ -86,7 +86,7 @@ def make_network(network: CompletionNetworkConfig, kind: Any, train_size: int) -
         prior: Any = None if network.prior == MEMBRANE else load_network(locate(network.prior))
     if prior is not None and (prior.purpose != "completion" or isinstance(prior, Policy)):
         raise UsageError(f"--prior {network.prior}: a {type(prior).__name__}, no network that fills holes in one "
-                         f"pass; train one with python -m rlenhance.experiments.restore_train prior, or leave it at "
+                         f"pass; train one with python -m rlenhance.experiments.network_train prior, or leave it at "
                          f"{MEMBRANE}")
     by_name = prior is not None and locate(network.prior) == FOLDER / network.prior  # its weights are there already
     shared = {"backbone": network.backbone_spec, "train_size": train_size,

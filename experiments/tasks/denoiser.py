@@ -15,9 +15,8 @@ from rlenhance.agents import SupervisedConfig
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.fit import Evaluator
 from rlenhance.experiments.tasks.clean_pictures import load_clean
-from rlenhance.experiments.tasks.restore_config import RestoreConfig, recipe
+from rlenhance.experiments.tasks.restore_config import RestoreConfig, training_of
 from rlenhance.experiments.tasks.restore_data import RestoreDataset, mean_psnr, run_eval
-from rlenhance.experiments.tasks.restore_recipes import KERNELS
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.data import (
     Batch,
@@ -107,13 +106,13 @@ def open_noisy(config: RestoreConfig) -> NoisyDataset:
     noise = SyntheticNoise(pictures.noise_levels, pictures.signal_dependent_prob, pictures.quantized_prob,
                            pictures.correlated_prob)
     folders = () if pictures.data is None else (pictures.data, *pictures.more)
-    clean, size = load_clean(folders, pictures.max_side, pictures.on_bad_image), recipe(config).size
+    clean, size = load_clean(folders, pictures.max_side, pictures.on_bad_image), training_of(config).size
     camera = None
     if pictures.camera_jpeg:
         pairs = open_dataset(pictures.pairs).train if pictures.pairs else ()
         camera = CameraJpegSampler(clean.train, clean.cache, size, _noise_map, measure=_measure, pairs=pairs,
                                    processed_prob=pictures.camera, seed=seed)
-    kernels = config.network.model == KERNELS
+    kernels = config.network.model == "kernel_denoiser"
     sampler = NoisySampler(clean.train, clean.cache, size, MixedNoise() if kernels else noise, channels=channels,
                            camera=camera, camera_share=pictures.camera_jpeg, seed=seed,
                            camera_weight=1.0 if kernels else CAMERA_WEIGHT, scale=_REDUCED if kernels else 1.0)

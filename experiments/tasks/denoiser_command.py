@@ -1,4 +1,4 @@
-"""The command `denoiser_train`: `restore_train denoiser`, and the options that it had in version 0.2."""
+"""The command `denoiser_train`: `network_train denoiser`, and the options that it had in version 0.2."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlenhance.experiments.tasks.restore_config import RestoreConfig, RestoreNet
 
 @dataclass(frozen=True)
 class DenoiserRunConfig(RestoreConfig):
-    """Learn to take noise away from grey or colour pictures: `restore_train denoiser`."""
+    """Learn to take noise away from grey or colour pictures: `network_train denoiser`."""
 
     train: Flat[RestoreTrainConfig] = field(default_factory=lambda: RestoreTrainConfig(out=Path("runs/denoiser")))
     network: Flat[RestoreNetworkConfig] = field(default_factory=lambda: RestoreNetworkConfig(model="denoiser"))

@@ -55,7 +55,7 @@ class PolicyConfig:
     do as they choose."""
     backbone: Annotated[str, one_of(BACKBONES)] = "compact"
     """The network under the heads; fcn is PixelRL's, pixelrnn carries a state from step to step; mrpnet, gated_pixelrnn
-    and convlstm_autoencoder are those of restore_train. --warm-start brings the run's own."""
+    and convlstm_autoencoder are those of network_train. --warm-start brings the run's own."""
     backbone_args: tuple[str, ...] = ()
     """Its own arguments, as in `width=16 dilations=1,1,1`; --warm-start brings them."""
     horizon: int = 8

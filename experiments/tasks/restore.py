@@ -25,18 +25,15 @@ from rlenhance.experiments.core.task import NO_LIMIT, Session, Task
 from rlenhance.experiments.core.train import rlenhance_command
 from rlenhance.experiments.tasks.denoiser import LEVELS, initialize, open_noisy
 from rlenhance.experiments.tasks.restore_config import (
-    DENOISING,
-    LOSS_TERMS,
-    RESTORING,
-    RecipeDefaults,
     RestoreConfig,
     check_pairs,
     check_read,
     network_arguments,
-    recipe,
+    recipe_of,
+    training_of,
 )
 from rlenhance.experiments.tasks.restore_data import RestoreDataset, baseline_output, mean_psnr, open_pictures, run_eval
-from rlenhance.experiments.tasks.restore_recipes import DENOISERS
+from rlenhance.experiments.tasks.restore_recipes import LOSS_TERMS, Training
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS, DenoisingUNet
@@ -46,8 +43,8 @@ from rlenhance.pipelines.model_choice import COMMANDS
 _SHOWN = 4  # pictures of a sample grid
 
 
-def supervised_config(own: RecipeDefaults) -> SupervisedConfig:
-    """The learner's settings of a recipe.
+def supervised_config(own: Training) -> SupervisedConfig:
+    """The learner's settings of a training.
 
     Raises:
         UsageError: a number outside its range.
@@ -107,16 +104,16 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     name = "restore"
     former_names = ("denoiser",)
-    command = "rlenhance.experiments.restore_train"
+    command = "rlenhance.experiments.network_train"
     Config = RestoreConfig
     registry = {"supervised": Supervised}
 
     def check(self, config: RestoreConfig, stored: Mapping[str, Any]) -> None:
-        own = recipe(config)
+        own = training_of(config)
         if not stored:
             check_read(config)
         scores: tuple[str, ...] = ("val/psnr", "val/loss")
-        if config.network.model in DENOISERS:
+        if recipe_of(config).pictures == "noisy":
             scores = ("val/psnr", *(f"val/psnr/sigma{level}" for level in LEVELS), "val/psnr/camera")
             scores = scores[:None if config.data.camera_jpeg else -1]
         elif "mse_over_noise" in own.loss:
@@ -127,7 +124,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
         check_budget(replace(config.train, batch_size=own.batch_size, eval_interval=own.eval_interval or 1))
 
     def dataset(self, config: RestoreConfig) -> RestoreDataset:
-        return open_noisy(config) if config.network.model in DENOISERS else open_pictures(config)
+        return open_noisy(config) if recipe_of(config).pictures == "noisy" else open_pictures(config)
 
     def model(self, config: RestoreConfig, data: RestoreDataset) -> Any:
         """The network."""
@@ -135,7 +132,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def learner(self, config: RestoreConfig, data: RestoreDataset, device: torch.device,
                 fresh: bool = True) -> Learner | None:
-        if fresh and config.network.model not in DENOISERS:
+        if fresh and recipe_of(config).pictures != "noisy":
             check_pairs(config, data.splits)
         return super().learner(config, data, device, fresh)
 
@@ -153,21 +150,21 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
                              f"with --paper-config") from error
 
     def make_learner(self, config: RestoreConfig, network: Any, device: torch.device) -> Supervised:
-        return Supervised(network, supervised_config(recipe(config)), seed=config.train.seed, device=device)
+        return Supervised(network, supervised_config(training_of(config)), seed=config.train.seed, device=device)
 
     def batches(self, config: RestoreConfig, data: RestoreDataset, model: nn.Module) -> Callable[[int], Batch]:
-        count = recipe(config).batch_size
+        count = training_of(config).batch_size
         return lambda step: data.sample(step, count)
 
     def evaluator(self, config: RestoreConfig, data: RestoreDataset) -> Evaluator:
-        own = recipe(config)
+        own = training_of(config)
         return data.evaluator(own.val_images, supervised_config(own))
 
     def monitor(self, config: RestoreConfig) -> str:
-        return recipe(config).monitor
+        return training_of(config).monitor
 
     def budget(self, config: RestoreConfig, data: RestoreDataset) -> Budget:
-        train, own, epoch = config.train, recipe(config), self.epoch(config, data)
+        train, own, epoch = config.train, training_of(config), self.epoch(config, data)
         updates = train.updates or own.epochs * epoch
         if not train.updates and not train.epochs:
             updates = NO_LIMIT if train.minutes else own.updates or updates
@@ -176,22 +173,22 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
 
     def epoch(self, config: RestoreConfig, data: RestoreDataset) -> int:
         """Updates of an epoch."""
-        return math.ceil(len(data.splits.train) / recipe(config).batch_size)
+        return math.ceil(len(data.splits.train) / training_of(config).batch_size)
 
     def callback(self, config: RestoreConfig, data: RestoreDataset) -> ArtifactCallback:
-        return RestoreArtifacts(data.validation(recipe(config).val_images)[:_SHOWN], self.epoch(config, data),
-                                recipe(config).checkpoint_epochs)
+        return RestoreArtifacts(data.validation(training_of(config).val_images)[:_SHOWN], self.epoch(config, data),
+                                training_of(config).checkpoint_epochs)
 
     def facts(self, config: RestoreConfig) -> dict[str, Any]:
-        return {"recipe": asdict(recipe(config))}
+        return {"recipe": asdict(training_of(config))}
 
     def default_name(self, config: RestoreConfig) -> str:
         network = config.network
-        return f"{network.model}-{network.channels}" if network.model == DENOISING else network.model
+        return f"{network.model}-{network.channels}" if network.model == "denoiser" else network.model
 
     def baseline_psnr(self, config: RestoreConfig, data: RestoreDataset) -> float:
         """Mean PSNR in dB on the validation pictures without a network."""
-        return mean_psnr(baseline_output, data.validation(recipe(config).val_images))
+        return mean_psnr(baseline_output, data.validation(training_of(config).val_images))
 
     def headline(self, config: RestoreConfig, data: RestoreDataset) -> str:
         return f"{data.describe()}\nwithout a network: {self.baseline_psnr(config, data):.2f} dB"
@@ -199,7 +196,7 @@ class RestoreTask(Task[RestoreConfig, RestoreDataset]):
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
         config, best = session.config, fitted.best["val/psnr"]
         plain = self.baseline_psnr(config, session.data)
-        where = "" if config.network.model in (*RESTORING, *DENOISERS) else "in the hole "
+        where = "in the hole " if recipe_of(config).pictures == "holes" else ""
         print(f"\n{fitted.updates} updates in {fitted.seconds:.0f} s; best at update {fitted.best_step}: validation "
               f"PSNR {where}{best:.2f} dB, without a network {plain:.2f} dB")
         kinds = {name: score for name, score in fitted.best.items() if name.startswith("val/psnr/")}

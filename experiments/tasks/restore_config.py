@@ -12,19 +12,8 @@ from typing import Annotated, Any
 import tyro
 
 from rlenhance.core.errors import UnknownName, UsageError
-from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of
-from rlenhance.experiments.tasks.restore_recipes import (
-    DEFAULTS,
-    DENOISING,
-    KERNELS,
-    LOSS_TERMS,
-    PUBLISHED,
-    READ_BY,
-    RESTORING,
-    SHAPE_ARGUMENTS,
-    SHAPES_OF_0_2,
-    RecipeDefaults,
-)
+from rlenhance.experiments.core.config import Flat, RunConfig, TrainConfig, default_is, leaves, one_of, with_defaults
+from rlenhance.experiments.tasks.restore_recipes import LOSS_TERMS, RECIPES, SHRUNK, Recipe, Training, readers
 from rlenhance.learning.data import Splits
 from rlenhance.learning.data.completion import MASKS
 from rlenhance.learning.models import MODELS
@@ -34,42 +23,37 @@ from rlenhance.ops.noise_estimation import NOISE_FLOOR
 
 def _of_each(setting: str) -> str:
     """A setting of every network, as help shows it."""
-    values = {name: getattr(own, setting) for name, own in DEFAULTS.items() if setting != "epochs" or own.epochs}
+    values = {name: getattr(recipe.training, setting) for name, recipe in RECIPES.items()
+              if setting != "epochs" or recipe.training.epochs}
     return ", ".join(f"{name} " + (" ".join(f"{term}={weight:g}" for term, weight in value.items())
                                    if isinstance(value, Mapping) else f"{value:g}") for name, value in values.items())
 
 
-def _shape_of_each(index: int) -> str:
-    """Widths (0) or blocks (1) of every network that has them, as help shows them."""
+def _shape_of_each(option: str) -> str:
+    """Widths or blocks of every network that has them, as help shows them."""
     found = []
-    for name, arguments in SHAPE_ARGUMENTS.items():
-        if argument := arguments[index]:
-            default = inspect.signature(MODELS[name]).parameters[argument].default
+    for name, recipe in RECIPES.items():
+        if shape := getattr(recipe, option):
+            default = inspect.signature(MODELS[name]).parameters[shape[0]].default
             found.append(f"{name} {' '.join(map(str, default)) if isinstance(default, Sequence) else default}")
     return ", ".join(found)
 
 
 @dataclass(frozen=True)
+@with_defaults(("learner", "devices", "warm_start"), {
+    "name": "model, date and time", "batch_size": _of_each("batch_size"), "eval_interval": "an epoch; denoiser 500"},
+    learner="supervised", out=Path("runs/restore"), batch_size=0, eval_interval=0)
 class RestoreTrainConfig(TrainConfig):
     """Settings of a training run."""
 
     extends = ("updates", "minutes", "epochs")
 
-    learner: tyro.conf.Suppress[str] = "supervised"
-    name: Annotated[str, default_is("model, date and time")] = ""
-    """Of the run folder."""
-    out: Path = Path("runs/restore")
-    """Where run folders are made."""
     updates: Annotated[int | None, default_is("as --epochs and --minutes say; denoiser 2000", "INT")] = None
     """Steps, in the place of epochs; beside --resume, how many the run is to have in all."""
     minutes: float = 0.0
     """Stop after this much training time, validation left out, whatever the epochs."""
     epochs: Annotated[int | None, default_is(f"{_of_each('epochs')}; without limit beside --minutes", "INT")] = None
     """Times that every picture is seen; beside --resume, how many the run is to have in all."""
-    batch_size: Annotated[int, default_is(_of_each("batch_size"))] = 0
-    """Pictures per update."""
-    eval_interval: Annotated[int, default_is("an epoch; denoiser 500")] = 0
-    """Updates between validations, each of which saves last/."""
     monitor: Annotated[str | None, default_is("val/psnr; val/loss to clean or enlarge as published; val/psnr/camera "
                                                   "with --camera-jpeg", "SCORE")] = None
     """The validation score that chooses best/: val/psnr at its highest, or val/loss at its lowest; of the denoiser
@@ -78,8 +62,6 @@ class RestoreTrainConfig(TrainConfig):
     """Validation pictures."""
     checkpoint_epochs: Annotated[int | None, default_is("0; 1 for gated_pixelrnn with --paper-config", "INT")] = None
     """Epochs between checkpoints that are kept in checkpoints/ (0: best/ and last/ alone)."""
-    devices: tyro.conf.Suppress[int] = 1
-    warm_start: tyro.conf.Suppress[Path | None] = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +116,7 @@ class RestoreDataConfig:
 class RestoreNetworkConfig:
     """Which network."""
 
-    model: Annotated[tyro.conf.Positional[str], one_of(DEFAULTS)] = ""
+    model: Annotated[tyro.conf.Positional[str], one_of(RECIPES)] = ""
     """gated_pixelrnn, convlstm_autoencoder and prior fill holes; combined restores and enlarges, enlarger enlarges;
     denoiser takes noise away."""
     paper_config: bool = False
@@ -142,9 +124,9 @@ class RestoreNetworkConfig:
     Options given beside it hold."""
     paper_training: tyro.conf.Suppress[bool] = True
     """Whether `paper_config` means the training too; in runs of version 0.2 it meant the shape alone."""
-    widths: Annotated[tuple[int, ...], default_is(_shape_of_each(0))] = ()
+    widths: Annotated[tuple[int, ...], default_is(_shape_of_each("widths"))] = ()
     """Channels: of each level (prior, convlstm_autoencoder, denoiser), or one number (gated_pixelrnn, combined)."""
-    blocks: Annotated[tuple[int, ...], default_is(_shape_of_each(1))] = ()
+    blocks: Annotated[tuple[int, ...], default_is(_shape_of_each("blocks"))] = ()
     """Residual blocks: of each level (prior), or of the generator (combined)."""
     scale: int = 1
     """combined: 1, 2 or 4; enlarger: 2 or 4."""
@@ -192,16 +174,25 @@ class RestoreConfig(RunConfig):
     learners: Flat[RestoreLearnerConfigs] = field(default_factory=RestoreLearnerConfigs)
 
 
-def recipe(config: RestoreConfig) -> RecipeDefaults:
-    """The network's own settings, or the published ones, with what was asked for in their place.
+def recipe_of(config: RestoreConfig) -> Recipe:
+    """The entry of the network that is named.
+
+    Raises:
+        UnknownName: an unknown network.
+    """
+    if config.network.model not in RECIPES:
+        raise UnknownName("network", config.network.model, RECIPES)
+    return RECIPES[config.network.model]
+
+
+def training_of(config: RestoreConfig) -> Training:
+    """The network's own training, or the published one, with what was asked for in its place.
 
     Raises:
         UnknownName: an unknown network.
         UsageError: a loss that is none, a number that is not positive.
     """
-    model, train, learner = config.network.model, config.train, config.learners
-    if model not in DEFAULTS:
-        raise UnknownName("network", model, DEFAULTS)
+    recipe, train, learner = recipe_of(config), config.train, config.learners
     asked = {"size": config.data.size, "epochs": train.epochs, "batch_size": train.batch_size,
              "learning_rate": learner.learning_rate, "eval_interval": train.eval_interval}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value}
@@ -215,8 +206,7 @@ def recipe(config: RestoreConfig) -> RecipeDefaults:
         name: getattr(learner, name) for name in ("warmup_steps", "final_lr_ratio", "max_grad_norm", "ema_decay")}
     given |= {name: value for name, value in optional.items() if value is not None}
     given |= {"orthogonal": learner.orthogonal, "to_mse": learner.to_mse}
-    published = config.network.paper_config and config.network.paper_training and model in PUBLISHED
-    return replace(PUBLISHED[model].recipe if published else DEFAULTS[model], **given)
+    return replace(recipe.training_of(config.network.paper_config and config.network.paper_training), **given)
 
 
 def loss_weights(words: Sequence[str]) -> dict[str, float]:
@@ -237,40 +227,31 @@ def loss_weights(words: Sequence[str]) -> dict[str, float]:
     return loss
 
 
+#: Settings that are arguments of the network unless they have this value, which stands for the network's own.
+_NOT_GIVEN: Mapping[str, Any] = {"data.size": 0, "network.down": (), "network.up": ()}
+
+
 def network_arguments(config: RestoreConfig) -> dict[str, Any]:
     """The arguments of the network in the registry.
 
     Raises:
         UsageError: widths or blocks that it does not take.
     """
-    network, arguments = config.network, dict[str, Any]()
-    model, given = network.model, (network.widths, network.blocks)
-    levels = len(given[0]) if all(given) else 3  # of the prior where one of them is left as it is
-    wanted = {"gated_pixelrnn": (1, 0), "convlstm_autoencoder": (3, 0), "prior": (levels, levels), "combined": (1, 1),
-              "enlarger": (1, 1), DENOISING: (len(given[0]), 0), KERNELS: (1, 1)}
-    if any(values and len(values) != count for values, count in zip(given, wanted[model], strict=True)):
-        raise UsageError(f"--widths and --blocks: {model} takes {wanted[model][0]} and {wanted[model][1]} numbers; got "
+    network, recipe, settings = config.network, recipe_of(config), dict(leaves(config))
+    arguments: dict[str, Any] = {name: settings[path] for path, name in recipe.arguments.items()
+                                 if settings[path] != _NOT_GIVEN.get(path)}
+    if recipe.pictures == "noisy":
+        arguments["noise_floor"] = NOISE_FLOOR if config.data.camera_jpeg else 0.0
+    if network.paper_config and recipe.published is not None:
+        arguments |= recipe.published.arguments if network.paper_training else recipe.published.arguments_of_0_2
+    given, shapes = (network.widths, network.blocks), (recipe.widths, recipe.blocks or ("", None))
+    levels = len(network.widths) if all(given) or recipe.blocks is None else 3  # 3: where one of both is left as it is
+    wanted = [0 if count is None else count or levels for _, count in shapes]
+    if any(values and len(values) != count for values, count in zip(given, wanted, strict=True)):
+        raise UsageError(f"--widths and --blocks: {network.model} takes {wanted[0]} and {wanted[1]} numbers; got "
                          f"{len(given[0])} and {len(given[1])}")
-    if model == "enlarger":
-        arguments |= {"scale": network.scale}
-    elif model == "combined":
-        arguments |= {"scale": network.scale, "exposure": network.exposure}
-    elif model == DENOISING:
-        shape = {name: value for name in ("down", "up") if (value := getattr(network, name))}
-        arguments |= {"channels": network.channels, **shape,
-                      "noise_floor": NOISE_FLOOR if config.data.camera_jpeg else 0.0}
-    elif model == KERNELS:
-        arguments |= {"noise_floor": NOISE_FLOOR if config.data.camera_jpeg else 0.0}
-    elif config.data.size:
-        arguments["train_size"] = config.data.size
-    if network.paper_config:
-        shapes: Mapping[str, Mapping[str, Any]] = SHAPES_OF_0_2 if not network.paper_training else {
-            name: form.arguments for name, form in PUBLISHED.items()}
-        arguments |= shapes.get(model, {})
-    for name, values, count in zip(SHAPE_ARGUMENTS[model], given, wanted[model], strict=True):
-        if values and name:
-            arguments[name] = values[0] if count == 1 and model != "prior" else values
-    return arguments
+    return arguments | {name: values[0] if count == 1 else values
+                        for (name, count), values in zip(shapes, given, strict=True) if values}
 
 
 def check_unset(config: RestoreConfig, paths: Sequence[str], reason: str) -> None:
@@ -302,13 +283,13 @@ def check_pairs(config: RestoreConfig, splits: Splits) -> None:
         UsageError: names the option.
     """
     pairs = any(example.image not in (None, example.target) for example in splits.train)
-    if config.network.model in RESTORING:
+    if recipe_of(config).pictures == "small":
         if pairs:
-            check_unset(config, ("data.blur", "data.noise", "data.sharp"), "made for good pictures that are shrunk, "
+            check_unset(config, SHRUNK, "made for good pictures that are shrunk, "
                         f"and {splits.source} has pairs")
     elif not pairs:
         check_unset(config, ("data.mask_threshold",), f"read from pairs, and {splits.source} has none")
-    elif recipe(config).masks == "given":
+    elif training_of(config).masks == "given":
         check_unset(config, ("data.holes",), "for holes that are drawn, and the holes are those of the pairs (--masks "
                     "drawn or both draws them)")
 
@@ -321,12 +302,13 @@ def check_read(config: RestoreConfig) -> None:
     """
     network = config.network
     model = network.model
-    for path, readers in READ_BY.items():
-        if model not in readers:
-            check_unset(config, [path], f"read by {', '.join(readers)}, and {model} would ignore it")
-    if network.paper_config and model not in PUBLISHED:
+    for path, networks in readers().items():
+        if model not in networks:
+            check_unset(config, [path], f"read by {', '.join(networks)}, and {model} would ignore it")
+    if network.paper_config and recipe_of(config).published is None:
+        published = [name for name, recipe in RECIPES.items() if recipe.published]
         raise UsageError(f"--paper-config: {model} is a network of this project and has no published form; "
-                         f"{', '.join(PUBLISHED)} have one")
+                         f"{', '.join(published)} have one")
     if network.paper_config and network.exposure:
         raise UsageError("--exposure: the published form has no tone curve; leave out --exposure or --paper-config")
     if min((1, *network.widths, *network.blocks)) < 1:

@@ -14,7 +14,7 @@ from rlenhance.agents import SupervisedConfig
 from rlenhance.agents.supervised import supervised_losses
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.fit import Evaluator
-from rlenhance.experiments.tasks.restore_config import RESTORING, RestoreConfig, recipe
+from rlenhance.experiments.tasks.restore_config import RestoreConfig, recipe_of, training_of
 from rlenhance.learning.data import (
     Batch,
     CompletionSampler,
@@ -62,9 +62,9 @@ def open_pictures(config: RestoreConfig) -> RestoreDataset:
     """Pictures with holes, made anew in each update or those of pairs, and validated on the true holes of pairs; of
     `combined`, pairs, or good pictures that are shrunk when they are drawn.
     """
-    own, pictures, seed, cache = recipe(config), config.data, config.train.seed, ImageCache()
+    own, pictures, seed, cache = training_of(config), config.data, config.train.seed, ImageCache()
     size = own.size
-    if config.network.model in RESTORING:
+    if recipe_of(config).pictures == "small":
         downscale = Downscale(config.network.scale, pictures.blur[1], pictures.blur[0], pictures.noise, pictures.sharp)
         splits = open_clean(None) if pictures.data is None else join_splits(
             [open_super_resolution(folder) for folder in (pictures.data, *pictures.more)])

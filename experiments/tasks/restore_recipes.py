@@ -1,35 +1,30 @@
-"""The recipes of restoration: how each network was published, or is best trained, and which settings it reads."""
+"""The networks that `network_train` trains: for each, one entry with its training, the settings that it reads, and its
+published form."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 #: Terms of the loss that a run weighs, see `agents.SupervisedConfig`.
 LOSS_TERMS = ("l1", "mse", "ssim", "psnr", "charbonnier", "mse_over_noise")
-#: The networks that take noise away, which learn from pictures that are made noisy: by subtraction, and by filters.
-DENOISING, KERNELS = "denoiser", "kernel_denoiser"
-DENOISERS = (DENOISING, KERNELS)
 
 
 @dataclass(frozen=True)
-class RecipeDefaults:
-    """The settings with which a network was published, or that serve it best, where none are asked for.
+class Training:
+    """How a network is trained where nothing else is asked for.
 
     Attributes:
         size: side of the pictures in pixels (of the small ones, where a network enlarges).
         epochs, batch_size, learning_rate: of the training.
         loss: weights of the loss's terms, see `SupervisedConfig`.
-        ssim_radius, ema_decay: see `SupervisedConfig`.
-        final_lr_ratio, warmup_steps, max_grad_norm: see `OptimizerConfig`.
+        ssim_radius, ssim_padding, ema_decay, over_hole, to_mse: see `SupervisedConfig`.
+        final_lr_ratio, warmup_steps, max_grad_norm, orthogonal: see `OptimizerConfig`.
         monitor: the validation score that chooses best/.
-        ssim_padding, over_hole: see `SupervisedConfig`.
         masks: of pairs, see `CompletionSampler`; where there are none, holes are drawn.
         varied: whether parts of pictures are taken and mirrored.
         checkpoint_epochs: epochs between checkpoints that are kept.
-        orthogonal: see `OptimizerConfig`.
-        to_mse: see `SupervisedConfig`.
         updates: of a run without `epochs`, 0 for those of `epochs`.
         eval_interval: updates between validations, 0 for an epoch.
         val_images: validation pictures.
@@ -58,75 +53,98 @@ class RecipeDefaults:
     val_images: int = 48
 
 
-#: Networks that `restore_train` trains.
-DEFAULTS = {
-    "gated_pixelrnn": RecipeDefaults(128, 200, 4, 1e-4, {"l1": 0.8, "ssim": 0.2}, ssim_radius=3),
-    "convlstm_autoencoder": RecipeDefaults(256, 20, 16, 1e-3, {"mse": 0.8, "ssim": 0.2}),
-    "prior": RecipeDefaults(128, 400, 16, 1e-3, {"psnr": 1.0}, ema_decay=0.998, final_lr_ratio=0.02),
-    "combined": RecipeDefaults(48, 200, 16, 1e-4, {"mse": 1.0}, ema_decay=0.999, final_lr_ratio=0.1),
-    "enlarger": RecipeDefaults(32, 200, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.02),
-    DENOISING: RecipeDefaults(64, 0, 32, 1e-3, {"mse_over_noise": 100.0}, ema_decay=0.999, final_lr_ratio=0.0,
-                             warmup_steps=200, updates=2000, eval_interval=500, val_images=16),
-    KERNELS: RecipeDefaults(64, 0, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.0, warmup_steps=200,
-                            updates=20_000, eval_interval=1000, val_images=16),
-}
-
-
 @dataclass(frozen=True)
-class PaperForm:
-    """A network and its training as they were published.
+class PublishedForm:
+    """How a network and its training were published, where that differs from ours.
 
     Attributes:
-        arguments: of the network, where they differ from ours.
-        recipe: of its training.
+        arguments: of the network.
+        training: other settings; Adam has a constant rate, without warm-up, clipping and running mean.
+        arguments_of_0_2: those that `paper_config` gave in version 0.2, with our training; runs of 0.2 go on with them.
     """
 
     arguments: Mapping[str, Any]
-    recipe: RecipeDefaults
+    training: Mapping[str, Any]
+    arguments_of_0_2: Mapping[str, Any] = field(default_factory=dict)
 
 
-def plain_adam(own: RecipeDefaults, **others: Any) -> RecipeDefaults:
-    """The same with Adam at a constant rate: no warm-up, no decay, no clipping, no running mean of the weights.
+#: The settings of pictures with holes, of good pictures that are shrunk, and of photographs by simulated cameras.
+HOLES = ("data.holes", "data.masks", "data.mask_threshold")
+SHRUNK = ("data.blur", "data.noise", "data.sharp")
+CAMERA = ("data.camera_jpeg", "data.camera", "data.pairs", "data.max_side")
 
-    Args:
-        own: of the network.
-        others: further settings that differ.
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and its training.
+
+    Attributes:
+        pictures: what it learns from: holes to fill, small pictures to restore or enlarge, or noisy ones.
+        training: ours.
+        reads: settings that not every network reads, as paths with dots; those in `arguments` need not be named.
+        arguments: setting -> what it is called where the network is made.
+        widths, blocks: of --widths and --blocks, what they are called there, and how many numbers they are; 0: one for
+            each level.
+        published: None where it has no published form.
     """
-    return replace(own, ema_decay=0.0, final_lr_ratio=1.0, warmup_steps=0, max_grad_norm=0.0, **others)
+
+    pictures: Literal["holes", "small", "noisy"]
+    training: Training
+    reads: tuple[str, ...]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    widths: tuple[str, int] = ("width", 1)
+    blocks: tuple[str, int] | None = None
+    published: PublishedForm | None = None
+
+    def training_of(self, published: bool) -> Training:
+        """Ours, or the published one."""
+        if not published or self.published is None:
+            return self.training
+        return replace(self.training, ema_decay=0.0, final_lr_ratio=1.0, warmup_steps=0, max_grad_norm=0.0,
+                       **self.published.training)
 
 
+_SIZE = {"data.size": "train_size"}
 _WHOLE_PAIRS: dict[str, Any] = {"over_hole": False, "masks": "given", "varied": False}
-#: The networks that have a published form.
-PUBLISHED = {
-    "gated_pixelrnn": PaperForm(
-        {"dilations": (1, 1, 1), "batch_norm": True},
-        plain_adam(DEFAULTS["gated_pixelrnn"], ssim_padding="zeros", **_WHOLE_PAIRS, checkpoint_epochs=1)),
-    "convlstm_autoencoder": PaperForm(  # piq's SSIM, which that project takes, leaves the border out
-        {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False, "whole_output": True},
-        plain_adam(DEFAULTS["convlstm_autoencoder"], ssim_padding="none", **_WHOLE_PAIRS)),
-    "combined": PaperForm({"paper_form": True}, plain_adam(DEFAULTS["combined"], monitor="val/loss")),
-    "enlarger": PaperForm(
-        {"paper_form": True}, plain_adam(DEFAULTS["enlarger"], loss={"mse": 1.0}, monitor="val/loss")),
+RECIPES: Mapping[str, Recipe] = {
+    "gated_pixelrnn": Recipe(
+        "holes", Training(128, 200, 4, 1e-4, {"l1": 0.8, "ssim": 0.2}, ssim_radius=3), HOLES, _SIZE,
+        published=PublishedForm({"dilations": (1, 1, 1), "batch_norm": True},
+                                {"ssim_padding": "zeros", **_WHOLE_PAIRS, "checkpoint_epochs": 1},
+                                arguments_of_0_2={"dilations": (1, 1, 1)})),
+    "convlstm_autoencoder": Recipe(
+        "holes", Training(256, 20, 16, 1e-3, {"mse": 0.8, "ssim": 0.2}), HOLES, _SIZE, widths=("widths", 3),
+        published=PublishedForm(  # piq's SSIM, which that project takes, leaves the border out
+            {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False, "whole_output": True},
+            {"ssim_padding": "none", **_WHOLE_PAIRS},
+            arguments_of_0_2={"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False})),
+    "prior": Recipe(
+        "holes", Training(128, 400, 16, 1e-3, {"psnr": 1.0}, ema_decay=0.998, final_lr_ratio=0.02), HOLES, _SIZE,
+        widths=("widths", 0), blocks=("blocks", 0)),
+    "combined": Recipe(
+        "small", Training(48, 200, 16, 1e-4, {"mse": 1.0}, ema_decay=0.999, final_lr_ratio=0.1), SHRUNK,
+        {"network.scale": "scale", "network.exposure": "exposure"}, ("generator_width", 1), ("blocks", 1),
+        PublishedForm({"paper_form": True}, {"monitor": "val/loss"})),
+    "enlarger": Recipe(
+        "small", Training(32, 200, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.02), SHRUNK,
+        {"network.scale": "scale"}, blocks=("blocks", 1),
+        published=PublishedForm({"paper_form": True}, {"loss": {"mse": 1.0}, "monitor": "val/loss"})),
+    "denoiser": Recipe(
+        "noisy", Training(64, 0, 32, 1e-3, {"mse_over_noise": 100.0}, ema_decay=0.999, final_lr_ratio=0.0,
+                          warmup_steps=200, updates=2000, eval_interval=500, val_images=16),
+        ("data.noise_levels", "data.signal_dependent_prob", "data.quantized_prob", "data.correlated_prob", *CAMERA),
+        {"network.channels": "channels", "network.down": "down", "network.up": "up"}, ("widths", 0)),
+    "kernel_denoiser": Recipe(
+        "noisy", Training(64, 0, 16, 1e-3, {"l1": 1.0}, ema_decay=0.999, final_lr_ratio=0.0, warmup_steps=200,
+                          updates=20_000, eval_interval=1000, val_images=16), CAMERA, blocks=("layers", 1)),
 }
-#: The shapes that `paper_config` gave in version 0.2, with our training; runs of 0.2 go on with them.
-SHAPES_OF_0_2: dict[str, dict[str, Any]] = {
-    "gated_pixelrnn": {"dilations": (1, 1, 1)},
-    "convlstm_autoencoder": {"widths": (64, 128, 256), "looks": 1, "skips": False, "sees_mask": False},
-}
-#: The networks that need no hole: they clean, or enlarge.
-RESTORING = ("combined", "enlarger")
-#: Settings that some networks alone read: path with dots -> those networks.
-READ_BY = {
-    **dict.fromkeys(("data.holes", "data.masks", "data.mask_threshold"),
-                    ("gated_pixelrnn", "convlstm_autoencoder", "prior")),
-    **dict.fromkeys(("data.blur", "data.noise", "data.sharp", "network.scale"), ("combined", "enlarger")),
-    "network.exposure": ("combined",),
-    **dict.fromkeys(("data.noise_levels", "data.signal_dependent_prob", "data.quantized_prob", "data.correlated_prob",
-                     "network.channels", "network.down", "network.up"), (DENOISING,)),
-    **dict.fromkeys(("data.camera_jpeg", "data.camera", "data.pairs", "data.max_side"), DENOISERS),
-}
-#: What --widths and --blocks are called where a network is made: name -> arguments, and whether each is one number.
-SHAPE_ARGUMENTS = {"gated_pixelrnn": ("width", None), "convlstm_autoencoder": ("widths", None),
-                   "prior": ("widths", "blocks"), "combined": ("generator_width", "blocks"),
-                   "enlarger": ("width", "blocks"), DENOISING: ("widths", None),
-                   KERNELS: ("width", "layers")}
+
+
+def readers() -> dict[str, list[str]]:
+    """The settings that not every network reads -> the networks that do."""
+    found: dict[str, list[str]] = {}
+    for name, recipe in RECIPES.items():
+        for path in (*recipe.reads, *recipe.arguments):
+            if path not in _SIZE:
+                found.setdefault(path, []).append(name)
+    return found

@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
     add_region(add_photo_command(
         commands, "upscale", UpscaleSettings, verb="enlarge", summary="enlarge photographs two or four times",
         description="Enlarge photographs, and take noise and blur out on the way.",
-        models="a shipped network, or your own run of experiments.restore_train enlarger or combined (default: "
+        models="a shipped network, or your own run of experiments.network_train enlarger or combined (default: "
                "upscale-x4, or upscale-x2 with --scale 2; upscale: for dark, noisy photographs)"))
 
 

@@ -22,7 +22,7 @@ _TILE = 384  # pixels along a tile of the small picture
 
 
 class Upscaler(ImagePipeline[UpscaleSettings]):
-    """A trained network of `rlenhance.experiments.restore_train` (enlarger, combined) for photographs of any size.
+    """A trained network of `rlenhance.experiments.network_train` (enlarger, combined) for photographs of any size.
 
     Tiles bound the memory.
 

@@ -24,7 +24,7 @@ from tests.stress._places import CONDITIONS, SPECIAL, little_room, prepare, tree
 from tests.stress.registry import Broken, Case, Property
 
 _BASE = {"evaluate": ["{}"], "import_weights": ["rellie", "{}", "--out", "new"], "check_plugin": ["{}"],
-         "rse_train": ["celeba"], "restore_train": ["prior"]}
+         "rse_train": ["celeba"], "network_train": ["prior"], "restore_train": ["prior"]}
 _PATH = re.compile(r"(--[\w.-]+) (?:\[?\{None\}\|)?\[?PATH|"
                    r"(--(?:plugin|models?|denoiser|reward-term)) \[?(?:\{None\}\|)?\[?STR")
 _SECONDS = 2.0  # of CPU, after which a command that works is interrupted

@@ -21,13 +21,13 @@ from rlenhance.experiments.tasks.completion import (
 )
 from rlenhance.experiments.tasks.restore import RESTORE, supervised_config
 from rlenhance.experiments.tasks.restore_config import (
-    PUBLISHED,
     RestoreConfig,
     RestoreDataConfig,
     RestoreNetworkConfig,
     RestoreTrainConfig,
-    recipe,
+    training_of,
 )
+from rlenhance.experiments.tasks.restore_recipes import RECIPES
 from rlenhance.io import write
 from rlenhance.learning.data import Batch, CompletionSampler, ImageCache, open_completion
 from rlenhance.learning.hub.checkpoint import load_network
@@ -59,7 +59,7 @@ def published(tmp_path):
 
 def test_the_published_settings_are_those_of_the_texts():
     """Sizes, epochs, batches, rates, losses over the whole picture, pairs as they are, plain Adam."""
-    gated, conv = (recipe(RestoreConfig(network=RestoreNetworkConfig(name, paper_config=True)))
+    gated, conv = (training_of(RestoreConfig(network=RestoreNetworkConfig(name, paper_config=True)))
                    for name in (GATED, CONVLSTM))
     assert (gated.size, gated.epochs, gated.batch_size, gated.learning_rate) == (128, 200, 4, 1e-4)
     assert (conv.size, conv.epochs, conv.batch_size, conv.learning_rate) == (256, 20, 16, 1e-3)
@@ -69,18 +69,18 @@ def test_the_published_settings_are_those_of_the_texts():
     for form in (gated, conv):
         assert not form.over_hole and form.masks == "given" and not form.varied
         assert (form.warmup_steps, form.max_grad_norm, form.final_lr_ratio, form.ema_decay) == (0, 0, 1, 0)
-    ours = recipe(RestoreConfig(network=RestoreNetworkConfig(GATED)))
+    ours = training_of(RestoreConfig(network=RestoreNetworkConfig(GATED)))
     assert ours.over_hole and ours.masks == "drawn" and ours.ssim_padding == "reflect" and not ours.checkpoint_epochs
 
 
 def test_batch_normalisation_is_trained(generator):
     """In the gated layers and in the residual blocks: its weights get gradients, its statistics move."""
     torch.manual_seed(0)
-    network = MODELS.create(GATED, width=4, **PUBLISHED[GATED].arguments)
+    network = MODELS.create(GATED, width=4, **RECIPES[GATED].published.arguments)
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert len(norms) == 3 + 2 * 2
     before = [norm.running_mean.clone() for norm in norms]
-    learner = Supervised(network, supervised_config(recipe(config(GATED))))
+    learner = Supervised(network, supervised_config(training_of(config(GATED))))
     target, mask = torch.rand(2, 3, 32, 32, generator=generator), torch.zeros(2, 1, 32, 32)
     mask[..., 8:18, 8:18] = 1
     learner.step(Batch(target * (1 - mask), target, mask))
@@ -91,7 +91,7 @@ def test_batch_normalisation_is_trained(generator):
 def test_batch_normalisation_folds_into_the_convolutions(generator):
     """In evaluation mode the features stay the same, with fewer parameters."""
     torch.manual_seed(0)
-    network = MODELS.create(GATED, width=4, **PUBLISHED[GATED].arguments)
+    network = MODELS.create(GATED, width=4, **RECIPES[GATED].published.arguments)
     image, mask = torch.rand(2, 3, 32, 32, generator=generator), torch.zeros(2, 1, 32, 32)
     network.train()(image, mask)
     backbone, folded = network.eval().backbone, network.backbone.folded().eval()
@@ -176,7 +176,7 @@ def test_pairs_are_trained_with_their_own_holes_or_with_new_ones(published, tmp_
 
 
 def test_complete_train_takes_the_pairs_holes(published, tmp_path):
-    """As restore_train does."""
+    """As network_train does."""
     settings = CompletionConfig(
         CompletionTrainConfig(learner="supervised", name="run", out=tmp_path, updates=1, batch_size=2, device="cpu",
                               progress=False, eval_interval=1, val_images=1),
@@ -224,7 +224,7 @@ def test_training_goes_on_from_a_pth(checkpoints, tmp_path):
     run = main(Arguments(GATED, checkpoints, tmp_path / "run"))
     wanted = read_gated_pixelrnn(checkpoints / "model_epoch100.pth").state_dict()
     for place in (checkpoints / "model_epoch100.pth", checkpoints, run):
-        network = MODELS.create(GATED, **PUBLISHED[GATED].arguments)
+        network = MODELS.create(GATED, **RECIPES[GATED].published.arguments)
         RESTORE.initialize(network, place)
         assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
     with pytest.raises(UsageError, match="train gated_pixelrnn with --paper-config"):

@@ -19,14 +19,13 @@ from rlenhance.experiments.core.train import train
 from rlenhance.experiments.scripts import submission
 from rlenhance.experiments.tasks.restore import RESTORE, epoch_means
 from rlenhance.experiments.tasks.restore_config import (
-    DEFAULTS,
-    PUBLISHED,
     RestoreConfig,
     RestoreDataConfig,
     RestoreLearnerConfigs,
     RestoreNetworkConfig,
     RestoreTrainConfig,
 )
+from rlenhance.experiments.tasks.restore_recipes import RECIPES
 from rlenhance.io import read, write
 from rlenhance.io.directory import EXIF_IFD
 from rlenhance.learning.data import (
@@ -163,7 +162,7 @@ def test_receptive_field_covers_the_hole(name, side):
     field = min(receptive_field(BACKBONES.create(name, channels=4, **{
         "gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 4)}}[name]), 160, 4))
     assert field > side
-    published = {key: value for key, value in PUBLISHED[name].arguments.items()
+    published = {key: value for key, value in RECIPES[name].published.arguments.items()
                  if key not in ("sees_mask", "whole_output")}
     published |= {"width": 4} if "pixel" in name else {"widths": (4, 4, 4)}
     assert min(receptive_field(BACKBONES.create(name, channels=4, **published), 160, 4)) < side
@@ -521,8 +520,8 @@ def test_epochs_are_means_of_their_updates():
 
 
 def test_every_network_of_its_own_settings_exists():
-    """What restore_train trains is a model."""
-    assert set(DEFAULTS) <= set(MODELS)
+    """What network_train trains is a model."""
+    assert set(RECIPES) <= set(MODELS)
 
 
 # the competition's table

@@ -13,13 +13,12 @@ from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.migrate import FORMAT, load_config
 from rlenhance.experiments.tasks.restore import RESTORE, supervised_config
 from rlenhance.experiments.tasks.restore_config import (
-    DEFAULTS,
-    PUBLISHED,
     RestoreConfig,
     RestoreNetworkConfig,
     network_arguments,
-    recipe,
+    training_of,
 )
+from rlenhance.experiments.tasks.restore_recipes import RECIPES
 from rlenhance.io import write
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
@@ -29,7 +28,7 @@ from tests.support.networks import stir
 
 
 def command(*words):
-    """The exit status of restore_train."""
+    """The exit status of network_train."""
     return train_command(RESTORE, [*map(str, words), "--no-progress", "--device", "cpu"])
 
 
@@ -51,21 +50,21 @@ def photographs(tmp_path):
 SHORT = ("--size", 12, "--batch-size", 2, "--updates", 2, "--widths", 4, "--blocks", 1)
 
 
-@pytest.mark.parametrize("name", list(PUBLISHED))
+@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.published])
 def test_the_published_training_is_plain_adam(name):
     """Every step has the published rate and the whole gradient, and what is saved is what was trained."""
-    settings = supervised_config(recipe(config_of(name, paper_config=True)))
-    assert settings.optimizer == OptimizerConfig(DEFAULTS[name].learning_rate, 0, 1.0, 0.0)
+    settings = supervised_config(training_of(config_of(name, paper_config=True)))
+    assert settings.optimizer == OptimizerConfig(RECIPES[name].training.learning_rate, 0, 1.0, 0.0)
     assert settings.ema_decay == 0
     network = nn.Conv2d(3, 3, 1)
     learner = Supervised(network, settings)
     assert learner.trained is network
     rates = [learner.optimizer.rate(progress) for progress in (0.0, 0.5, 1.0)]
-    assert rates == [DEFAULTS[name].learning_rate] * 3
+    assert rates == [RECIPES[name].training.learning_rate] * 3
     batch = Batch(torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16))
     twin = nn.Conv2d(3, 3, 1)
     twin.load_state_dict(network.state_dict())
-    adam = torch.optim.Adam(twin.parameters(), lr=DEFAULTS[name].learning_rate)
+    adam = torch.optim.Adam(twin.parameters(), lr=RECIPES[name].training.learning_rate)
     losses = learner.step(batch)
     if name == "combined":  # the same step as that of torch.optim.Adam alone on the mean squared error
         (twin(batch.image) - batch.target).pow(2).mean().backward()
@@ -166,11 +165,11 @@ def test_runs_of_0_2_keep_their_training():
     stored = {"format": FORMAT, "arguments": {"train": {}, "data": {}, "learners": {}, "network": {
         "model": "gated_pixelrnn", "paper_config": True}}}
     config = load_config(RestoreConfig, stored)
-    assert recipe(config) == DEFAULTS["gated_pixelrnn"]
+    assert training_of(config) == RECIPES["gated_pixelrnn"].training
     assert network_arguments(config) == {"dilations": (1, 1, 1)}
     combined = load_config(RestoreConfig, {**stored, "arguments": {
         **stored["arguments"], "network": {"model": "combined", "paper_config": True}}})
-    assert recipe(combined) == DEFAULTS["combined"] and "paper_form" not in network_arguments(combined)
+    assert training_of(combined) == RECIPES["combined"].training and "paper_form" not in network_arguments(combined)
 
 
 # the published Generator

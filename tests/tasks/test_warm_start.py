@@ -29,7 +29,7 @@ from rlenhance.learning.ops.masked_tensors import mask_out
 from rlenhance.learning.rewards import RewardWeights
 from tests.support.networks import stir
 
-#: Networks of restore_train, none of the shape that is the default, and as published.
+#: Networks of network_train, none of the shape that is the default, and as published.
 RUNS = {
     "gated": ("gated_pixelrnn", {"width": 8, "dilations": (1, 1, 1)}),
     "gated-published": ("gated_pixelrnn", {"width": 8, "dilations": (1, 1, 1), "batch_norm": True}),
@@ -191,7 +191,7 @@ def test_a_wrong_run_is_told_which_runs_serve(task, tmp_path, capsys):
     for run, kind in ((rellie, "ReLLIE"), (prior, "ResidualCompleter")):
         assert train_command(task, ["--warm-start", str(run)]) == 2
         error = capsys.readouterr().err
-        assert f"holds a {kind}" in error and "python -m rlenhance.experiments.restore_train gated_pixelrnn" in error
+        assert f"holds a {kind}" in error and "python -m rlenhance.experiments.network_train gated_pixelrnn" in error
         assert ("--prior" in error) == (task is COMPLETION and run == prior)
 
 
