@@ -41,7 +41,8 @@ class Arguments:
     parts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """share, physics, environment, filters, speed, batch, size, processes, memory, photo (default: all)."""
     out: Path = Path("runs/benchmarks")
-    """Folder for benchmarks.json and the charts; parts that are not measured again stay as they are there."""
+    """Folder for benchmarks.json, NAME.json of each part (research.results --take takes it) and the charts; parts that
+    are not measured again stay as they are there."""
     repeats: int = 3
     """Rounds; all that is compared takes turns, and medians count. With 1, the time to warm up counts too."""
     threads: int = 1
@@ -120,6 +121,7 @@ def main(arguments: Arguments) -> dict[str, Table]:
                        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None, "versions": versions()}
         print(f"\n{name}: {table.title}  ({time.perf_counter() - begun:.0f} s)\n\n{table.markdown()}", flush=True)
         file.write_text(json.dumps({name: dataclasses.asdict(table) for name, table in tables.items()}, indent=1))
+        (arguments.out / f"{name}.json").write_text(json.dumps({"tables": [table.stored()]}, indent=1))
     print(f"\n{', '.join(str(path) for path in [file, *draw(tables, arguments.out)])}")
     return tables
 

@@ -111,8 +111,6 @@ def main(arguments: Arguments) -> Table:
              for name, way in ways.items() if name not in _peers(arguments.peer)} if arguments.large else {}
     scenes = [example.scene for example in examples]
     against = {name: differences(rows, found[next(iter(ways))], scenes) for name, rows in found.items()}
-    (arguments.out / "looks.json").write_text(json.dumps({
-        "pictures": len(examples), "ways": means, "seconds_large": large, "differences": against}, indent=1))
     titles = [_TITLES[key] for key in next(iter(means.values()))]
     more = [f"CPU s at {arguments.large:g} MP"] if large else []
     table = Table("looks", f"{len(examples)} photographs", ("way", *titles, *more), [
@@ -122,6 +120,9 @@ def main(arguments: Arguments) -> Table:
     compared = Table("differences", f"Differences to {names[0]}, 95 % intervals over scenes", ("way", *titles), [
         (name, *(interval_words(value, 100 if key in _SHARES else 1) for key, value in against[name].items()))
         for name in names[1:]])
+    (arguments.out / "looks.json").write_text(json.dumps({
+        "pictures": len(examples), "ways": means, "seconds_large": large, "differences": against,
+        "tables": [table.stored(), compared.stored()]}, indent=1))
     print(f"{table.markdown()}\n\n{compared.title}:\n\n{compared.markdown()}\n\n{arguments.out}")
     return table
 

@@ -183,8 +183,9 @@ def main(arguments: Arguments) -> dict[str, Table]:
         write(make_sheet(cells[first : first + _ROWS * each], each, 200), arguments.out / f"presets-{sheet + 1}.png")
     tables = {"measures": measures_table(measured), "intents": held_table(measured),
               "distances": distances_table(measured)}
-    (arguments.out / "presets.json").write_text(json.dumps({name: table.rows for name, table in tables.items()},
-                                                           indent=1))
+    (arguments.out / "presets.json").write_text(json.dumps({
+        **{name: table.rows for name, table in tables.items()},
+        "tables": [table.stored() for table in tables.values()]}, indent=1))
     print("\n\n".join(f"{table.title}\n\n{table.markdown()}" for table in tables.values()))
     short = [f"{row[0]}: {row[1]}, found {row[2]}" for row in tables["intents"].rows if row[3] == "no"]
     short += [f"{row[0]} and {row[1]}: {row[2]:.1f} apart" for row in tables["distances"].rows if row[5] == "no"]

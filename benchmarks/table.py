@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.stored_tables import table_made_here
+
 
 @dataclass
 class Table:
@@ -29,10 +32,15 @@ class Table:
 
     def markdown(self) -> str:
         """As it stands on the page."""
-        lines = [f"| {' | '.join(self.columns)} |", "|" + "---|" * len(self.columns)]
-        lines += [f"| {' | '.join(_cell(column, value) for column, value in zip(self.columns, row, strict=True))} |"
-                  for row in self.rows]
-        return "\n".join(lines)
+        return "\n".join(markdown_table(self.columns, self.cells()))
+
+    def cells(self) -> list[list[str]]:
+        """The rows as text."""
+        return [[_cell(column, value) for column, value in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    def stored(self) -> dict[str, Any]:
+        """With its command, commit and machine, as `python -m research.results --take` takes it."""
+        return table_made_here(list(self.columns), self.cells())
 
     def column(self, name: str) -> list[Any]:
         """All values of one column."""

@@ -25,6 +25,7 @@ from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.experiments.core.plugins import load_plugins
 from rlenhance.experiments.core.scores import Baseline, Candidate, Column, Comparison, Row, ScoreCache, ScoreEntry
 from rlenhance.experiments.core.seeds import has_seeds, row_statistics, statistics_text, write_statistics
+from rlenhance.experiments.core.stored_tables import tables_made_here
 from rlenhance.experiments.core.task import Task
 from rlenhance.hub.shipped import locate
 from rlenhance.io.files import write_atomically
@@ -347,7 +348,7 @@ def _write(task: TaskComparison[C, D], comparison: Comparison) -> None:
         {"means": {key: entry.mean(key) for key in entry.scores[0]}, **dataclasses.asdict(entry)} for entry in entries]
         for condition, entries in row.entries.items()}} for row in comparison.rows.values()}
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(task.config), "split": task.split,
-             "groups": comparison.groups, "rows": rows,
+             "groups": comparison.groups, "rows": rows, "tables": tables_made_here(parts[0]),
              "statistics": [dataclasses.asdict(each) for part in statistics.values() for each in part]}
     write_atomically(out / "table.json", json.dumps(facts, indent=1, default=str).encode())
     more = task.write(comparison)

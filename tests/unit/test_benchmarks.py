@@ -150,7 +150,8 @@ def test_benchmarks_run(tmp_path, capsys):
     """Every part that needs no other process runs at its least size, and leaves tables and charts."""
     parts = ("share", "physics", "environment", "speed", "batch", "size")
     tables = main(Arguments(parts, tmp_path, repeats=1, quick=True))
-    assert {path.name for path in tmp_path.iterdir()} == {"benchmarks.json", "share.png", "speed.png", "scaling.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "benchmarks.json", "share.png", "speed.png", "scaling.png", *(f"{part}.json" for part in parts)}
     printed = capsys.readouterr().out
     for table in tables.values():
         assert table.markdown() in printed

@@ -234,7 +234,7 @@ def test_the_command_measures_a_folder(tmp_path, capsys, dark):
     grey = dark["coffee"].mean(axis=2, keepdims=True).repeat(3, axis=2).astype(np.uint8)
     write(grey, tmp_path / "photos/grey.png")
     tables = main(Arguments(tmp_path / "photos", tmp_path / "out", sheets=1))
-    assert json.loads((tmp_path / "out/presets.json").read_text()).keys() == tables.keys()
+    assert json.loads((tmp_path / "out/presets.json").read_text()).keys() == {*tables, "tables"}
     assert (tmp_path / "out/presets-1.png").is_file()
     saturation = [row for row in tables["intents"].rows if row[1].startswith("saturation")]
     assert len(saturation) == 2 and all(row[2:] == (None, None) for row in saturation)

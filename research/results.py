@@ -1,0 +1,72 @@
+"""The tables of the pages from their JSON: `python -m research.results`, or `make results`.
+
+A page names a table by `<!-- table NAME -->`; its lines up to `<!-- end -->` are rendered from
+docs/results/tables/NAME.json. Studies and comparisons write such tables under "tables" of the JSON of their `--out`:
+
+    python -m research.results --take learners=runs/compare/table.json
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import read_object
+from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.stored_tables import StoredTable
+from rlenhance.io.files import write_atomically
+
+DOCS = Path(__file__).parents[1] / "docs"
+_PLACE = re.compile(r"<!-- table (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Render the tables of the pages from docs/results/tables."""
+
+    take: tuple[str, ...] = ()
+    """NAME=FILE.json of a study: its table replaces the stored one first; its second one is NAME=FILE.json:2."""
+    docs: Path = DOCS
+    """The folder of the pages."""
+
+
+def main(arguments: Arguments) -> list[Path]:
+    """Store what is taken, and render; the pages that have changed."""
+    for word in arguments.take:
+        _take(word, arguments.docs / "results/tables")
+    changed = []
+    for page in sorted(arguments.docs.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        made = render(text, arguments.docs / "results/tables")
+        if made != text:
+            write_atomically(page, made.encode())
+            changed.append(page)
+    print(*changed or ["every table of the pages is as stored"], sep="\n")
+    return changed
+
+
+def render(text: str, tables: Path) -> str:
+    """A page with the tables that it names."""
+    def place(found: re.Match[str]) -> str:
+        table = StoredTable.read(tables / f"{found[1]}.json")
+        return "\n".join([f"<!-- table {found[1]} -->\n", *table.markdown(), "\n<!-- end -->"])
+
+    return _PLACE.sub(place, text)
+
+
+def _take(word: str, tables: Path) -> None:
+    name, sign, place = word.partition("=")
+    file, _, number = place.partition(":")
+    if not (sign and re.fullmatch(r"\w+", name) and file and re.fullmatch(r"([1-9]\d*)?", number)):
+        raise UsageError(f"--take is NAME=FILE.json or NAME=FILE.json:NUMBER; got {word!r}")
+    found = read_object(Path(file), finite=False).get("tables") or []
+    if len(found) < int(number or 1):
+        raise UsageError(f"--take {word}: the file has {len(found)} tables")
+    StoredTable.of(found[int(number or 1) - 1], Path(file)).write(tables / f"{name}.json")
+
+
+if __name__ == "__main__":
+    sys.exit(run_cli(main, Arguments))
