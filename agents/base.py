@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rlenhance.agents import distributed
 from rlenhance.agents.optim import NonFiniteError, OptimizerConfig, OptimizerStep, ema_weight, update_ema
+from rlenhance.core.arrays import NUM_D4, d4_transform
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.core.registry import Registry
 from rlenhance.envs import PixelEnv
@@ -20,7 +21,6 @@ from rlenhance.envs.transition import Episode, unweighted_gains
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import Policy, build_model
 from rlenhance.learning.models.policy import PixelPolicy
-from rlenhance.learning.ops.image import NUM_D4, d4_transform
 from rlenhance.learning.rewards import Reward, RewardWeights
 from rlenhance.learning.rewards.custom import nondifferentiable
 

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from rlenhance.core.arrays import brightness
 from rlenhance.learning.ops.exposure_fusion import brighten
-from rlenhance.learning.ops.guided_filter import box_mean
-from rlenhance.learning.ops.image import area_means, brightness
+from rlenhance.learning.ops.image import area_means
 from rlenhance.learning.rewards import Transition
 
 #: Mean brightness at which the rule was fitted.
@@ -74,6 +74,11 @@ def place_features(image: Tensor, brightened: Tensor) -> Tensor:
     ], dim=1)
     places = area_means(maps, (PLACES, PLACES))
     return places - places.mean(dim=(2, 3), keepdim=True)
+
+
+def box_mean(value: Tensor, radius: int) -> Tensor:
+    """Mean of a square window, borders repeated: (N, C, H, W)."""
+    return F.avg_pool2d(F.pad(value, (radius,) * 4, mode="replicate"), 2 * radius + 1, 1)
 
 
 def by_brightness(level: Tensor, knots: Tensor) -> Tensor:

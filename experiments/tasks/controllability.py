@@ -10,6 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from rlenhance.core.arrays import brightness
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.collapse import distance_to_single_curve
 from rlenhance.io.samples import sample_path
@@ -24,7 +25,7 @@ from rlenhance.learning.metrics.full_reference import (
     relative_contrast,
 )
 from rlenhance.learning.models import GreedyEpisode
-from rlenhance.learning.ops.image import brightness, limit_side, to_array, to_tensor
+from rlenhance.learning.ops.image import limit_side, to_array, to_tensor
 
 #: Preference -> what must rise with it: (output, input), each (N, 3, H, W), -> (N,).
 RESPONSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

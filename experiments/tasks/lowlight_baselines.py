@@ -15,7 +15,7 @@ from rlenhance.experiments.core.scores import Baseline
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.ops.image import resize, to_array, to_tensor
-from rlenhance.learning.ops.image_statistics import exposure_of
+from rlenhance.ops.plane_statistics import exposure_of
 
 _STEP, _MOST = 0.1, 120  # A of one small curve step, and how many at most
 

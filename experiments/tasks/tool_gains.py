@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.arrays import NUM_D4, d4_transform
 from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data import ImageCache, MixedDamage, SimulatedCamera, open_clean
@@ -20,9 +21,9 @@ from rlenhance.learning.data.mixed_damage import DAMAGES, ENDS, damage
 from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS, ToolGains
-from rlenhance.learning.ops.image import NUM_D4, center_crop, d4_transform, to_array, to_tensor
-from rlenhance.learning.ops.image_statistics import exposure_of
+from rlenhance.learning.ops.image import center_crop, to_array, to_tensor
 from rlenhance.ops.damage_statistics import damage_statistics
+from rlenhance.ops.plane_statistics import exposure_of
 from rlenhance.tools import PHOTO, Tool, tool_of
 from rlenhance.tools.photo import BRIGHTENER
 

@@ -7,21 +7,10 @@ from typing import Any
 
 import numpy as np
 
-#: In how many ways a picture can be turned and mirrored.
-NUM_D4 = 8
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
+
 #: From RGB to Y, U and V (ITU-R BT.601).
 YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
-
-
-def d4_transform(planes: np.ndarray, way: int) -> np.ndarray:
-    """See `rlenhance.learning.ops.image.d4_transform`: (..., H, W)."""
-    turned = np.rot90(planes, way % 4, (-2, -1))
-    return turned[..., ::-1] if way >= 4 else turned
-
-
-def d4_inverse(planes: np.ndarray, way: int) -> np.ndarray:
-    """What `d4_transform` did, undone."""
-    return np.rot90(planes[..., ::-1] if way >= 4 else planes, -(way % 4), (-2, -1))
 
 
 class Codes:

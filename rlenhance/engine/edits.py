@@ -1,47 +1,48 @@
-"""The edits of the pointwise action sets, in NumPy: parameters of the agents, and the formula of a pixel."""
+"""The edits of the pointwise action sets: parameters of the agents, and the formula of a pixel.
+
+One text for NumPy arrays and torch tensors. `rlenhance.learning.actions` adds what learners need.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar
 
-import numpy as np
+from array_api_compat import array_namespace
 
-from rlenhance.core.types import ArrayAction
+from rlenhance.core.arrays import Array, brightness, constants, max_channel, multiply_add
+from rlenhance.core.errors import UsageError
 from rlenhance.ops.plane_statistics import log_luminance, luminance_guide
 
-#: As `rlenhance.learning.actions.base.EDGE`: keeps atanh finite in float32.
-EDGE = np.float32(1 - 1e-6)
+EDGE = 1 - 1e-6  # keeps atanh finite in float32
+_Action = TypeVar("_Action", bound=Mapping[str, Any])
 
 
 class Edits:
-    """Base class; one picture, actions (1, C, h, w) per scope.
-
-    Args:
-        spec: of the action set, as config.json has it, without its name.
+    """How actions change pixels. Actions are (N, C, h, w) per scope, see `rlenhance.core.types.ArrayAction`.
 
     Attributes:
         compiled: whether render.c has its formula.
         guided: whether the parameters depend on a luminance guide.
+        agent_stride: pixels per local agent along each side; 0: there are no local agents.
+        global_agent: whether one agent acts on the whole picture.
     """
 
-    compiled: ClassVar[bool] = True
+    compiled: ClassVar[bool] = False
     guided: ClassVar[bool] = False
-    defaults: ClassVar[Mapping[str, Any]] = {}
-
-    def __init__(self, spec: Mapping[str, Any]):
-        self.spec = {**self.defaults, **spec}
-        self.agent_stride: int = self.spec["agent_stride"]
-        self.low, self.high = float(self.spec["low"]), float(self.spec["high"])
+    agent_stride: int
+    global_agent: bool = True
 
     @classmethod
     def supports(cls, spec: Mapping[str, Any]) -> bool:
         """Whether every argument of the spec is known here."""
-        return set(spec) <= set(cls.defaults)
+        made: Any = cls
+        return set(spec) <= {field.name for field in fields(made)} and spec.get("kind", "continuous") == "continuous"
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        return ("global",) * bool(self.spec.get("global_agent", True)) + ("local",) * bool(self.agent_stride)
+        return ("global",) * self.global_agent + ("local",) * bool(self.agent_stride)
 
     @property
     def action_dim(self) -> int:
@@ -52,24 +53,26 @@ class Edits:
         """Rows and columns of a scope's agents."""
         return (1, 1) if scope == "global" else (-(-height // self.agent_stride), -(-width // self.agent_stride))
 
-    def parameters(self, action: ArrayAction) -> np.ndarray:
-        """The parameters of every agent: (C, h, w)."""
+    def parameters(self, action: Mapping[str, Any]) -> Any:
+        """The parameters of every agent: (N, C, h, w)."""
         raise NotImplementedError
 
-    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        """The edited picture (3, H, W) for parameters that broadcast to (C, H, W)."""
+    def apply_parameters(self, image: Array, parameters: Array) -> Array:
+        """The edited picture (..., 3, H, W) for parameters that broadcast to (..., C, H, W)."""
         raise NotImplementedError
 
-    def guide(self, planes: np.ndarray) -> np.ndarray | None:
-        """What the parameters of a pixel depend on beside its place: (H, W); None: nothing."""
-        return luminance_guide(planes) if self.guided else None
+    def guide(self, first: Array, small: Array | None = None, flat: bool = False) -> Array | None:
+        """By what the parameters of a pixel are chosen beside its place, (..., 1, H, W) in [0, 1]; None: by nothing.
 
-    def flat_guide(self, planes: np.ndarray) -> np.ndarray | None:
-        """The same, where every pixel is taken as one of a flat surface."""
-        return log_luminance(planes).clip(0, 1) if self.guided else None
+        Args:
+            first: (..., 3, H, W), the first picture of the episode.
+            small: the same at `rlenhance.ops.plane_statistics.GUIDE_SIDE`, where it is known already.
+            flat: every pixel is taken as one of a flat surface.
+        """
+        return None
 
-    def at_pixels(self, parameters: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
-        """What `apply` takes, for interpolated parameters and the guide."""
+    def at_pixels(self, parameters: Array, guide: Array | None) -> Array:
+        """What `apply_parameters` takes, for the interpolated numbers of agents (..., C, H, W) and the `guide`."""
         return parameters
 
     @property
@@ -77,44 +80,109 @@ class Edits:
         """What an explanation shows of the parameters: name -> its column."""
         return {"A": 0}
 
-    def combined(self, action: ArrayAction) -> np.ndarray:
-        """The numbers of both scopes in [-1, 1], see `rlenhance.learning.actions.curve.combine_scopes`: (C, h, w)."""
-        if len(action) == 1:
-            return np.asarray(next(iter(action.values()))[0].clip(-1, 1))
-        raw = {scope: np.arctanh(entry[0].clip(-EDGE, EDGE)) for scope, entry in action.items()}
-        return np.asarray(np.tanh(raw["global"] + raw["local"] - raw["local"].mean(axis=(1, 2), keepdims=True)))
+
+def combine_scopes(action: Mapping[str, Any]) -> Any:
+    """The sum of global and local actions: (N, C, h, w) in [-1, 1].
+
+    They are added before the squashing, without the mean of the local ones: only the global agent changes the mean.
+
+    Args:
+        action: "global" (N, C, 1, 1) and "local" (N, C, h, w), in [-1, 1]; or one of them.
+    """
+    if len(action) == 1:
+        return next(iter(action.values())).clip(-1, 1)
+    xp = array_namespace(action["local"])
+    whole, own = (xp.atanh(action[scope].clip(-EDGE, EDGE)) for scope in ("global", "local"))
+    return xp.tanh(whole + own - own.mean(axis=(-2, -1), keepdims=True))
 
 
+def attenuate_local(action: _Action, smoothness: Any) -> _Action:
+    """Multiply the local actions by 1 - smoothness before the squashing: at 1 only the global agent acts.
+
+    Args:
+        action: continuous entries of both scopes; others are returned unchanged.
+        smoothness: in [0, 1], one number or (N, 1, 1, 1); None: 0.
+    """
+    if smoothness is None or (isinstance(smoothness, float) and not smoothness) or set(action) != {"global", "local"}:
+        return action
+    local = action["local"]
+    xp = array_namespace(local)
+    if not xp.isdtype(local.dtype, "real floating"):
+        return action
+    return {**action, "local": xp.tanh((1 - smoothness) * xp.atanh(local.clip(-EDGE, EDGE)))}  # type: ignore[return-value]
+
+
+def check_range(low: float, high: float) -> None:
+    """Refuse a range of A that does not hold 0, or leaves [-1, 1], with a UsageError."""
+    if not -1 <= low < 0 < high <= 1:
+        raise UsageError(f"A must range from below 0 to above 0 within [-1, 1]; got {low} to {high}")
+
+
+def _check_stride(agent_stride: int) -> None:
+    if agent_stride < 0:
+        raise UsageError(f"agent_stride must not be negative; got {agent_stride}")
+
+
+@dataclass(frozen=True)
 class ToneEdits(Edits):
-    """See `rlenhance.learning.actions.tone.ToneActions`."""
+    """See `rlenhance.learning.actions.ToneActions`."""
 
-    defaults = {"agent_stride": 8, "low": -0.3, "high": 1.0, "contrast": 0.5, "highlights": 0.5, "saturation": 1.0}
-    action_dim = 4
-    shown_parameters = {"brightness": 0, "contrast": 1, "highlights": 2, "saturation": 3}
+    agent_stride: int = 8
+    low: float = -0.3
+    high: float = 1.0
+    contrast: float = 0.5
+    highlights: float = 0.5
+    saturation: float = 1.0
 
-    def parameters(self, action: ArrayAction) -> np.ndarray:
-        half = [(self.high - self.low) / 2, *(self.spec[name] for name in ("contrast", "highlights", "saturation"))]
-        middle = [(self.low + self.high) / 2, 0, 0, 0]
-        return _column(middle) + self.combined(action) * _column(half)
+    compiled: ClassVar[bool] = True
+    action_dim: ClassVar[int] = 4  # type: ignore[misc]
+    shown_parameters: ClassVar[Mapping[str, int]] = {  # type: ignore[misc]
+        "brightness": 0, "contrast": 1, "highlights": 2, "saturation": 3}
 
-    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        strength, contrast, highlights, saturation = parameters
-        level, top = planes.mean(axis=0), planes.max(axis=0)
-        burning = ((top**2) ** 2) ** 2
+    def __post_init__(self) -> None:
+        _check_stride(self.agent_stride)
+        check_range(self.low, self.high)
+        if not (0 <= self.contrast <= 0.5 and 0 <= self.highlights <= 0.5 and 0 <= self.saturation <= 1):
+            raise UsageError(f"contrast and highlights lie in [0, 0.5], saturation in [0, 1]; "
+                             f"got {self.contrast}, {self.highlights} and {self.saturation}")
+
+    def parameters(self, action: Mapping[str, Any]) -> Any:
+        """A, K, H and S of every agent: (N, 4, h, w)."""
+        normal = combine_scopes(action)
+        middle, half = (self.low + self.high) / 2, (self.high - self.low) / 2
+        scale = constants((half, self.contrast, self.highlights, self.saturation), (4, 1, 1), normal)
+        return multiply_add(constants((middle, 0.0, 0.0, 0.0), (4, 1, 1), normal), normal, scale)
+
+    def apply_parameters(self, image: Array, parameters: Array) -> Array:
+        """The edited picture for A, K, H and S of every pixel."""
+        level = brightness(image)
+        strength, contrast, highlights, saturation = (parameters[..., head : head + 1, :, :] for head in range(4))
+        burning = ((max_channel(image) ** 2) ** 2) ** 2  # squares cost less than a power
         common = strength + contrast * (2 * level - 1) - highlights * burning - saturation * level
-        curve = (common + saturation * planes).clip(-1, 1)
-        return np.asarray(planes + curve * (planes * (1 - planes)))
+        curve = (common + saturation * image).clip(-1, 1)
+        return image + curve * (image * (1 - image))
 
 
+@dataclass(frozen=True)
 class BilateralEdits(Edits):
-    """See `rlenhance.learning.actions.bilateral.BilateralActions`."""
+    """See `rlenhance.learning.actions.BilateralActions`."""
 
-    guided = True
-    defaults = {"agent_stride": 0, "bands": 9, "low": -0.3, "high": 1.0, "saturation": 0.5}
+    agent_stride: int = 0
+    bands: int = 9
+    low: float = -0.3
+    high: float = 1.0
+    saturation: float = 0.5
 
-    def __init__(self, spec: Mapping[str, Any]):
-        super().__init__(spec)
-        self.bands: int = self.spec["bands"]
+    compiled: ClassVar[bool] = True
+    guided: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_stride(self.agent_stride)
+        if not 2 <= self.bands <= 32:
+            raise UsageError(f"bands must lie between 2 and 32; got {self.bands}")
+        check_range(self.low, self.high)
+        if not 0 <= self.saturation <= 1:
+            raise UsageError(f"saturation lies in [0, 1]; got {self.saturation}")
 
     @property
     def action_dim(self) -> int:
@@ -126,61 +194,111 @@ class BilateralEdits(Edits):
         return {"shadows": round(top / 4), "midtones": round(top / 2), "highlights": top,
                 "saturation": self.bands + round(top / 2)}
 
-    def parameters(self, action: ArrayAction) -> np.ndarray:
-        normal = self.combined(action)
-        strength = (self.low + self.high) / 2 + (self.high - self.low) / 2 * normal[: self.bands]
-        return np.concatenate([strength, self.spec["saturation"] * normal[self.bands :]]).astype(np.float32)
+    def parameters(self, action: Mapping[str, Any]) -> Any:
+        """A of every band, then S of every band, of every agent: (N, 2 bands, h, w)."""
+        normal = combine_scopes(action)
+        strength, saturation = self._halves(normal)
+        return array_namespace(normal).concat([(self.low + self.high) / 2 + (self.high - self.low) / 2 * strength,
+                                               self.saturation * saturation], axis=-3)
 
-    def at_pixels(self, parameters: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
+    def guide(self, first: Array, small: Array | None = None, flat: bool = False) -> Array | None:
+        return log_luminance(first).clip(0, 1) if flat else self._base_layer(first, small)
+
+    def _base_layer(self, first: Any, small: Any) -> Any:
+        return luminance_guide(first)
+
+    def at_pixels(self, parameters: Array, guide: Array | None) -> Array:
+        """A and S of every pixel, (..., 2, H, W), interpolated between its two bands.
+
+        Source: slicing of a bilateral grid, Chen, Paris and Durand 2007, section 3.1.
+        """
         assert guide is not None
-        bands = np.arange(self.bands, dtype=np.float32)[:, None, None]
-        shares = np.maximum(1 - np.abs(guide * (self.bands - 1) - bands), 0)
-        return np.stack([(part * shares).sum(axis=0) for part in np.split(parameters, 2)])
+        bands = constants(tuple(map(float, range(self.bands))), (self.bands, 1, 1), guide)
+        shares = (1 - abs(guide * (self.bands - 1) - bands)).clip(0)
+        return array_namespace(guide).concat([(part * shares).sum(axis=-3, keepdims=True)
+                                              for part in self._halves(parameters)], axis=-3)
 
-    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        strength, saturation = parameters
-        curve = (strength + saturation.clip(0, None) * (planes - planes.mean(axis=0))).clip(-1, 1)
-        edited = planes + curve * (planes * (1 - planes))
-        return np.asarray(edited + saturation.clip(None, 0) * (edited - edited.mean(axis=0)))
+    def _halves(self, numbers: Any) -> tuple[Any, Any]:
+        return numbers[..., : self.bands, :, :], numbers[..., self.bands :, :, :]
+
+    def apply_parameters(self, image: Array, parameters: Array) -> Array:
+        """The edited picture for A and S of every pixel: (..., 2, H, W)."""
+        strength, saturation = parameters[..., :1, :, :], parameters[..., 1:, :, :]
+        curve = (strength + saturation.clip(min=0) * (image - brightness(image))).clip(-1, 1)
+        edited = image + curve * (image * (1 - image))
+        return edited + saturation.clip(max=0) * (edited - brightness(edited))
 
 
+CHANNELS = ("luminance", "chroma", "coupled")
+
+
+@dataclass(frozen=True)
 class CurveEdits(Edits):
-    """See `rlenhance.learning.actions.curve.CurveActions`; continuous ones."""
+    """See `rlenhance.learning.actions.CurveActions`; continuous ones."""
 
-    defaults = {"kind": "continuous", "agent_stride": 8, "global_agent": True, "channels": "luminance", "chroma": 0.1,
-                "coupling": 0.1, "lead_channel": 0, "momentum": 0.0, "low": -0.3, "high": 1.0, "num_bins": 27}
+    kind: str = "continuous"
+    agent_stride: int = 8
+    global_agent: bool = True
+    channels: str = "luminance"
+    chroma: float = 0.1
+    coupling: float = 0.1
+    lead_channel: int = 0
+    momentum: float = 0.0
+    low: float = -0.3
+    high: float = 1.0
+    num_bins: int = 27
 
-    @classmethod
-    def supports(cls, spec: Mapping[str, Any]) -> bool:
-        return super().supports(spec) and spec.get("kind", "continuous") == "continuous"
+    compiled: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("continuous", "categorical"):
+            raise UsageError(f"curve kind is continuous or categorical; got {self.kind!r}")
+        if self.channels not in CHANNELS:
+            raise UsageError(f"curve channels is one of {', '.join(CHANNELS)}; got {self.channels!r}")
+        if self.agent_stride < 0 or not (self.agent_stride or self.global_agent):
+            raise UsageError(f"agent_stride must be at least 1, or 0 beside a global agent; got {self.agent_stride}")
+        check_range(self.low, self.high)
+        if not (0 <= self.coupling <= 1 and 0 <= self.momentum < 1 and 0 <= self.chroma <= 0.5):
+            raise UsageError(f"coupling lies in [0, 1], momentum in [0, 1), chroma in [0, 0.5]; got {self.coupling}, "
+                             f"{self.momentum}, {self.chroma}")
+        if self.lead_channel not in (0, 1, 2) or self.num_bins < 2:
+            raise UsageError(f"lead_channel is 0, 1 or 2 and num_bins at least 2; got {self.lead_channel} and "
+                             f"{self.num_bins}")
 
     @property
     def action_dim(self) -> int:
-        return 1 if self.spec["channels"] == "luminance" else 3
+        return 1 if self.channels == "luminance" else 3
 
     @property
     def shown_parameters(self) -> Mapping[str, int]:
-        return {"A": 0} if self.spec["channels"] == "luminance" else {"red": 0, "green": 1, "blue": 2}
+        return {"A": 0} if self.channels == "luminance" else {"red": 0, "green": 1, "blue": 2}
 
-    def parameters(self, action: ArrayAction) -> np.ndarray:
-        middle, half = np.float32((self.low + self.high) / 2), np.float32((self.high - self.low) / 2)
-        normal, kind = self.combined(action), self.spec["channels"]
-        own = middle + half * normal
-        if kind == "chroma":
-            _, red, blue = normal
-            own = (own[:1] + self.spec["chroma"] * np.stack([red, np.zeros_like(red), blue])).clip(-1, 1)
-        elif kind == "coupled":
-            lead = self.spec["lead_channel"]
-            own = self.spec["coupling"] * own + (1 - self.spec["coupling"]) * own[lead : lead + 1]
-        return np.asarray((1 - self.spec["momentum"]) * own, np.float32)
+    def _normal(self, entry: Any) -> Any:
+        """One scope's entry as numbers in [-1, 1]: (N, heads, h, w)."""
+        return entry.clip(-1, 1)
 
-    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-        return np.asarray(planes + parameters * (planes * (1 - planes)))
+    def magnitude(self, action: Mapping[str, Any]) -> Any:
+        """A of every agent: (N, 1, h, w) for "luminance", (N, 3, h, w) in RGB otherwise."""
+        entries = action if self.kind == "continuous" else {scope: self._normal(each) for scope, each in action.items()}
+        numbers = combine_scopes(entries) if len(action) > 1 or self.kind == "continuous" else \
+            next(iter(entries.values()))
+        own = (self.low + self.high) / 2 + (self.high - self.low) / 2 * numbers
+        if self.channels == "chroma":
+            xp, red, blue = array_namespace(own), numbers[..., 1:2, :, :], numbers[..., 2:3, :, :]
+            return (own[..., :1, :, :] + self.chroma * xp.concat([red, xp.zeros_like(red), blue], axis=-3)).clip(-1, 1)
+        if self.channels == "coupled":
+            lead = own[..., self.lead_channel : self.lead_channel + 1, :, :]
+            return self.coupling * own + (1 - self.coupling) * lead
+        return own
+
+    def parameters(self, action: Mapping[str, Any]) -> Any:
+        """A of every agent times 1 - momentum: (N, 1 or 3, h, w)."""
+        return (1 - self.momentum) * self.magnitude(action) if self.momentum else self.magnitude(action)
+
+    def apply_parameters(self, image: Array, parameters: Array) -> Array:
+        """The edited picture for A of every pixel."""
+        return image + parameters * (image * (1 - image))
 
 
 #: By the name of the action set.
 EDITS: Mapping[str, type[Edits]] = {"tone": ToneEdits, "curve": CurveEdits, "bilateral": BilateralEdits}
-
-
-def _column(numbers: Sequence[float]) -> np.ndarray:
-    return np.array(numbers, np.float32)[:, None, None]

@@ -16,7 +16,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import pad_planes, resize_planes, to_pixels, to_planes
 from rlenhance.core.preferences import PreferenceRanges
 from rlenhance.core.types import ArrayAction
-from rlenhance.engine.edits import EDGE, EDITS, Edits
+from rlenhance.engine.edits import EDITS, Edits, attenuate_local
 from rlenhance.engine.render import AxisWeights, Renderer
 from rlenhance.ops.plane_statistics import (
     DEFAULT_EXPOSURE,
@@ -30,7 +30,8 @@ _HIDDEN = 32  # units of the head of the global agent
 _ARGUMENTS = {"name", "actions", "backbone", "horizon", "decision_size", "preferences", "auto", "uses_mask",
               "initial_strength", "std_mode", "sees_initial_image", "log_bins"}
 _BACKBONE = {"channels", "context", "width", "stride", "dilations"}
-_AUTO = {"exposure_level": auto_exposure, "noise": lambda planes: 255 * noise_deviation(planes)}
+_AUTO = {"exposure_level": lambda planes: auto_exposure(planes).item(),
+         "noise": lambda planes: 255 * noise_deviation(planes).item()}
 
 
 class CompactPolicy:
@@ -48,7 +49,7 @@ class CompactPolicy:
 
     def __init__(self, spec: Mapping[str, Any], weights: Mapping[str, np.ndarray]):
         actions = dict(spec["actions"])
-        self.edits = EDITS[actions.pop("name")](actions)
+        self.edits = EDITS[actions.pop("name")](**actions)
         ranges = spec.get("preferences") or {}
         self.preferences = PreferenceRanges({name: tuple(span) for name, span in ranges.items()},
                                             tuple(spec.get("auto", ())))
@@ -75,7 +76,7 @@ class CompactPolicy:
                 or spec.get("uses_mask") or spec.get("sees_initial_image") \
                 or spec.get("std_mode", "scheduled") != "scheduled" or not spec.get("decision_size", 64):
             return False
-        edits, size, stride = EDITS[name](actions), spec.get("decision_size", 64), backbone.get("stride", 8)
+        edits, size, stride = EDITS[name](**actions), spec.get("decision_size", 64), backbone.get("stride", 8)
         grid = (-(-size // stride),) * 2
         return size <= 32 * stride and all(scope == "global" or edits.agent_grid(scope, size, size) == grid
                                            for scope in edits.scopes)
@@ -163,13 +164,13 @@ class CompactPolicy:
         return action
 
     def _edited(self, planes: np.ndarray, action: ArrayAction, guide: np.ndarray | None) -> np.ndarray:
-        numbers = self.edits.parameters(action)
+        numbers = self.edits.parameters(action)[0]
         if guide is None:
             renderer = Renderer(self.edits, numbers[None])
             if renderer.is_faster(*planes.shape[1:]):
                 return renderer.planes(planes)
         parameters = upsample_agents(numbers, planes.shape[1:])
-        return self.edits.apply(planes, self.edits.at_pixels(parameters, guide))
+        return self.edits.apply_parameters(planes, self.edits.at_pixels(parameters, guide))
 
 
 class CompactEpisode:
@@ -240,7 +241,7 @@ class CompactEpisode:
         return self._rendered(planes, actions, self._renderer(actions)) if actions else planes
 
     def _renderer(self, actions: Sequence[ArrayAction]) -> Renderer:
-        return Renderer(self.policy.edits, np.stack([self.policy.edits.parameters(action) for action in actions]))
+        return Renderer(self.policy.edits, np.concatenate([self.policy.edits.parameters(action) for action in actions]))
 
     def _rendered(self, planes: np.ndarray, actions: Sequence[ArrayAction], renderer: Renderer) -> np.ndarray:
         if renderer.is_faster(*planes.shape[-2:]):
@@ -274,13 +275,6 @@ def _places(height: int, width: int, taps: int, dilation: int) -> np.ndarray:
     rows = np.clip(np.arange(height) + reach[:, None], 0, height - 1)
     line = np.clip(np.arange(width) + reach[:, None], 0, width - 1)
     return (rows[:, None, :, None] * width + line[None, :, None, :]).reshape(taps * taps, -1)
-
-
-def attenuate_local(action: ArrayAction, smoothness: float | None) -> ArrayAction:
-    """See `rlenhance.learning.actions.attenuate_local`."""
-    if not smoothness or set(action) != {"global", "local"}:
-        return action
-    return {**action, "local": np.tanh(np.float32(1 - smoothness) * np.arctanh(action["local"].clip(-EDGE, EDGE)))}
 
 
 def upsample_agents(values: np.ndarray, size: Sequence[int]) -> np.ndarray:

@@ -207,7 +207,7 @@ def measured_noise(image: np.ndarray) -> float:
     flat = 0.0
     if min(image.shape[1:]) >= LARGE:
         flat = estimate_sigma(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
-    return max(flat if flat > 0 else noise_deviation(image), 1 / 255)
+    return max(flat if flat > 0 else noise_deviation(image).item(), 1 / 255)
 
 
 def unet_reach(blocks: Sequence[int]) -> int:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, pad_planes, pixel_shuffle, pixel_unshuffle, resize_planes
-from rlenhance.engine.codes import NUM_D4, Codes, d4_inverse, d4_transform
+from rlenhance.engine.codes import Codes
 from rlenhance.engine.networks import NETWORKS, Network
 from rlenhance.engine.patches import Band, Patches
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
@@ -78,7 +79,7 @@ class LatentEpisode(Network):
 
     def _run(self, start: np.ndarray, noise: float | None, episodes: int) -> np.ndarray:
         size = start.shape[1:]
-        level = min(max(noise_deviation(start), 1 / 255), LARGEST_NOISE) if noise is None else noise
+        level = min(max(noise_deviation(start).item(), 1 / 255), LARGEST_NOISE) if noise is None else noise
         around = self.grid.padded(start)
         first = [self._encoded(band.cut(around)) for band in self.grid.bands(size)]
 

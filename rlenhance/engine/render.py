@@ -42,11 +42,11 @@ class PixelFormula(Protocol):
     @property
     def guided(self) -> bool: ...
 
-    def guide(self, planes: np.ndarray) -> np.ndarray | None: ...
+    def guide(self, first: np.ndarray) -> np.ndarray | None: ...
 
     def at_pixels(self, parameters: np.ndarray, guide: np.ndarray | None) -> np.ndarray: ...
 
-    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray: ...
+    def apply_parameters(self, image: np.ndarray, parameters: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class RenderGuide(ctypes.Structure):
             small: the picture at `GUIDE_SIDE`, (3, h, w).
             top: values of a channel that the table of levels distinguishes.
         """
-        slope, offset = (np.ascontiguousarray(part, np.float32) for part in guide_coefficients(small))
+        slope, offset = (np.ascontiguousarray(part[0], np.float32) for part in guide_coefficients(small))
         down, across = AxisWeights.of(height, slope.shape[0], height), AxisWeights.of(width, slope.shape[1], width)
         arrays = [slope, offset, down.before, down.after, down.part, across.before, across.after, across.part,
                   _levels(top)]
@@ -237,13 +237,13 @@ class Renderer:
         for first_row, last_row in pairwise(down.starts.tolist()):
             above, below = wide[:, :, down.before[first_row], None], wide[:, :, down.after[first_row], None]
             share = down.part[first_row:last_row, None]
-            own = None if guide is None else guide[first_row:last_row]
+            own = None if guide is None else guide[:, first_row:last_row]
 
             def edit(planes: np.ndarray, above: np.ndarray = above, below: np.ndarray = below,
                      share: np.ndarray = share, own: np.ndarray | None = own) -> np.ndarray:
                 for upper, lower in zip(above, below, strict=True):
                     parameters = upper if single else _between(upper, lower, share)
-                    planes = self.formula.apply(planes, self.formula.at_pixels(parameters, own))
+                    planes = self.formula.apply_parameters(planes, self.formula.at_pixels(parameters, own))
                 return planes
 
             yield slice(first_row, last_row), edit

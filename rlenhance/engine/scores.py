@@ -101,7 +101,7 @@ def texture(scored: Scored) -> float:
 @_cost
 def exposure(scored: Scored) -> float:
     """Distance of the exposure from the level."""
-    return abs(exposure_of(scored.pixels.transpose(2, 0, 1)) - scored.level)
+    return abs(exposure_of(scored.pixels.transpose(2, 0, 1)).item() - scored.level)
 
 
 @_cost

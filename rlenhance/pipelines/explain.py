@@ -95,9 +95,9 @@ def curve_cell(formula: Any, chosen: Sequence[ArrayAction], strength: float) -> 
     curves = []
     for handles in _handles(formula, chosen):
         planes = np.broadcast_to(ramp, (3, handles[0].shape[1], _SIDE))
-        guide = formula.flat_guide(np.ascontiguousarray(planes))
+        guide = formula.guide(np.ascontiguousarray(planes), flat=True)
         for step in handles:
-            planes = formula.apply(np.ascontiguousarray(planes), formula.at_pixels(step, guide))
+            planes = formula.apply_parameters(np.ascontiguousarray(planes), formula.at_pixels(step, guide))
         curves.append((ramp + strength * (planes - ramp)).mean(axis=0).clip(0, 1))
     canvas = _canvas()
     whole, each = curves
@@ -110,19 +110,19 @@ def curve_cell(formula: Any, chosen: Sequence[ArrayAction], strength: float) -> 
 
 def _handles(formula: Any, chosen: Sequence[ArrayAction]) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Per step, the handles without local agents (C, 1, 1) and those of every agent (C, agents, 1)."""
-    each = [formula.parameters(action) for action in chosen]
+    each = [formula.parameters(action)[0] for action in chosen]
     still = [{scope: entry if scope == "global" else np.zeros_like(entry) for scope, entry in action.items()}
              if "global" in action and all(np.issubdtype(entry.dtype, np.floating) for entry in action.values())
              else None for action in chosen]
     whole = [handles.mean(axis=(1, 2), keepdims=True) if action is None
-             else formula.parameters(action)[..., :1, :1]
+             else formula.parameters(action)[0, :, :1, :1]
              for action, handles in zip(still, each, strict=True)]
     return whole, [handles.reshape(len(handles), -1, 1) for handles in each]
 
 
 def step_cell(formula: Any, action: ArrayAction, number: int, count: int, size: tuple[int, int]) -> Cell:
     """The parameters of one step as maps, with their means and ranges."""
-    handles = formula.parameters(action)
+    handles = formula.parameters(action)[0]
     height, width = (max(1, side // 2) for side in size)
     maps = [_bytes(magnitude_colors(handles[i : i + 1], (height, width)))
             for i in formula.shown_parameters.values()]

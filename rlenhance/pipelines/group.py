@@ -26,7 +26,8 @@ def median_exposure(sources: Iterable[Path], side: int, open_photo: Callable[[Pa
     failures = []
     for number, source in enumerate(sources):
         try:
-            exposures.append((exposure_of(resized_planes(open_photo(source).visible_pixels, side)[0]), number, source))
+            small = resized_planes(open_photo(source).visible_pixels, side)[0]
+            exposures.append((exposure_of(small).item(), number, source))
         except Exception as error:  # one photograph never stops the others
             failures.append(describe_failure(error, source))
     if not exposures:

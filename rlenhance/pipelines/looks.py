@@ -211,7 +211,7 @@ def statistics(pixels: np.ndarray) -> dict[str, float]:
     found = {
         "level": level.mean(), "stops": stops.mean(), "spread": stops.std(), "dark": (level < 0.1).mean(),
         "bright": (top > 0.8).mean(), "saturation": (top - small.min(axis=2)).mean() / (top.mean() + 1e-3),
-        "automatic": auto_exposure(planes), "warmth": warmth, "tint": tint}
+        "automatic": auto_exposure(planes).item(), "warmth": warmth, "tint": tint}
     return {name: float(value) for name, value in found.items()}
 
 

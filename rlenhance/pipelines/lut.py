@@ -48,11 +48,11 @@ def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS
     colors = np.stack([red, green, blue]).reshape(1, 3, points * points, points)
     white, actions = split_white(actions)
     planes = to_planes(white.before(to_pixels(colors, np.float32)))[0]
-    guide = formula.flat_guide(planes)  # as on a flat surface of each colour
+    guide = formula.guide(planes, flat=True)  # as on a flat surface of each colour
     for action in actions if table is None or table.curve == "model" else ():
         whole = {scope: entry if scope == "global" else np.zeros_like(entry[..., :1, :1])
                  for scope, entry in action.items()}
-        planes = formula.apply(planes, formula.at_pixels(formula.parameters(whole), guide))
+        planes = formula.apply_parameters(planes, formula.at_pixels(formula.parameters(whole)[0], guide))
     made = to_pixels(planes, np.float32)
     result = to_planes(white.after(made if table is None else table(made)))
     result = colors + np.float32(strength) * (result - colors)

@@ -95,7 +95,7 @@ class ToolChoice:
             done: those tools.
         """
         small = picture[::4, ::4]
-        exposure, largest = exposure_of(to_planes(small)[0]), small.max(axis=2)
+        exposure, largest = exposure_of(to_planes(small)[0]).item(), small.max(axis=2)
         if self.brighten and not done and exposure < _DARK and np.median(largest) >= _RECORDED and \
                 np.quantile(largest, 0.98) < _LIT:
             return self.brighten, 0.0

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from research import light_rule as rule
-from rlenhance.learning.ops.image import brightness
+from rlenhance.core.arrays import brightness
 from rlenhance.learning.rewards import Transition
 
 

@@ -6,7 +6,7 @@ from rlenhance.agents import OptimizerConfig
 from rlenhance.experiments.laws.learners import LEVEL, REWARD, grey_batch
 from rlenhance.experiments.laws.learners import small_policy as policy
 from rlenhance.learning.models import build_model
-from rlenhance.learning.ops.image_statistics import exposure_of
+from rlenhance.ops.plane_statistics import exposure_of
 
 __all__ = ["FAST", "LEVEL", "REWARD", "grey_batch", "mean_error", "policy"]
 

@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 from scipy import ndimage
 
 from rlenhance.agents import A3C, A3CConfig
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.envs import DenoiseEnv
 from rlenhance.experiments.core.compare import compare
@@ -40,8 +41,7 @@ from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS, GreedyEpisode, build_model, warm_start
 from rlenhance.learning.models.restorer import measured_noise
 from rlenhance.learning.models.warm_start import as_restorer
-from rlenhance.learning.ops.image import NUM_D4, d4_inverse, d4_transform
-from rlenhance.learning.ops.image_statistics import noise_deviation
+from rlenhance.ops.plane_statistics import noise_deviation
 from tests.support.published import convolve, made_up_pixelrl
 
 SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}

@@ -10,8 +10,8 @@ from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
 from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig, make_policy
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import GreedyEpisode
-from rlenhance.learning.ops.image_statistics import exposure_of
 from rlenhance.learning.rewards import Reward, RewardWeights
+from rlenhance.ops.plane_statistics import exposure_of
 
 
 def _optimum(weights, image, iterations=60, **config):

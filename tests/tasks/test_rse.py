@@ -16,6 +16,7 @@ from rlenhance.agents.optim import OptimizerConfig
 from rlenhance.agents.replay import EpisodeReplayBuffer
 from rlenhance.agents.rollout import collect_rollout, evaluate_actions, replay_rollout
 from rlenhance.cli.main import main
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import SelfEnhanceEnv
 from rlenhance.envs.self_enhance import load_latent_actions
@@ -26,7 +27,6 @@ from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.models import MODELS, DenoisingUNet, LatentEpisode, build_model
 from rlenhance.learning.nn.latent import Codebook, PatchAutoencoder, measured_noise, permute_code
-from rlenhance.learning.ops.image import NUM_D4, d4_inverse, d4_transform
 from rlenhance.learning.ops.patch_grid import PatchGrid
 from rlenhance.learning.rewards import Reward, RewardWeights
 

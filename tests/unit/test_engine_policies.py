@@ -12,9 +12,9 @@ from rlenhance.core.pixels import resized_planes, to_planes
 from rlenhance.engine.episode import CompactEpisode, upsample_agents
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import list_models, locate
+from rlenhance.learning.actions.bilateral import luminance_guide
 from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.learning.hub.torch_network import TorchNetwork
-from rlenhance.learning.ops import guided_filter, image_statistics
 from rlenhance.learning.ops.image import resize
 from rlenhance.ops import plane_statistics
 from tests.support.networks import CHOICE, make_policy, stir
@@ -85,20 +85,18 @@ def test_fewer_steps_and_no_local_agents():
 def test_statistics_and_guides_are_those_of_torch(size, generator):
     """Numbers of planes are those of tensors, within the rounding of float32."""
     image = torch.rand(1, 3, *size, generator=generator) * torch.rand(1, 1, *size, generator=generator)
-    planes = image[0].numpy()
-    for name in ("exposure_of", "auto_exposure", "noise_deviation"):
-        assert getattr(plane_statistics, name)(planes) == pytest.approx(
-            getattr(image_statistics, name)(image).item(), abs=2e-6)
+    planes, small = image[0].numpy(), resize(image, 64)
+    for name in ("exposure_of", "auto_exposure", "noise_deviation", "log_luminance"):
+        function = getattr(plane_statistics, name)
+        assert np.allclose(function(planes), function(image)[0], rtol=0, atol=2e-6), name
     for auto in (None, True, False):
         flag = None if auto is None else torch.full((1, 1, 1, 1), float(auto))
-        assert np.allclose(plane_statistics.picture_statistics(planes, 0.4, auto, 16), image_statistics
-                           .picture_statistics(image, torch.full((1, 1, 1, 1), 0.4), flag, 16), rtol=0, atol=3e-6)
-    assert np.allclose(plane_statistics.log_luminance(planes), guided_filter.log_luminance(image)[0, 0], atol=1e-6)
-    assert np.allclose(plane_statistics.luminance_guide(planes), guided_filter.luminance_guide(image)[0, 0], atol=2e-6)
-    small = resize(image, 64)
-    assert all(np.allclose(one, other[0, 0], rtol=0, atol=2e-6) for one, other in
-               zip(plane_statistics.guide_coefficients(small[0].numpy()), guided_filter.guide_coefficients(small),
-                   strict=True))
+        one, other = (plane_statistics.picture_statistics(*about, 16) for about in
+                      ((planes, 0.4, auto), (image, torch.full((1, 1, 1, 1), 0.4), flag)))
+        assert np.allclose(one, other, rtol=0, atol=3e-6)
+    assert np.allclose(plane_statistics.luminance_guide(planes), luminance_guide(image)[0], atol=2e-6)
+    for one, other in zip(*map(plane_statistics.guide_coefficients, (small[0].numpy(), small)), strict=True):
+        assert np.allclose(one, other[0], rtol=0, atol=2e-6)
 
 
 def test_agents_are_spread_bilinearly(generator):

@@ -17,8 +17,8 @@ from rlenhance.envs import ENV_IDS, CompletionEnv, CurveOracleEnv, DenoiseEnv, I
 from rlenhance.learning.actions import ACTION_SETS, apply_action
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.preferences import Preferences
-from rlenhance.learning.ops.image_statistics import auto_exposure
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights
+from rlenhance.ops.plane_statistics import auto_exposure
 
 # the others have tests of their own: test_denoise, test_completion, test_rse
 CURVE_IDS = [name for name in ENV_IDS if name.split("/")[1] not in ("Denoise-v0", "Completion-v0", "SelfEnhance-v0",

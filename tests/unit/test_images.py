@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from rlenhance.core.arrays import brightness
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import mean_matrix, pad_planes, resize_planes
 from rlenhance.learning.ops.image import (
     area_means,
-    brightness,
     check_image,
     limit_side,
     pad_to_multiple,
@@ -17,10 +17,9 @@ from rlenhance.learning.ops.image import (
     to_array,
     to_tensor,
 )
-from rlenhance.learning.ops.image_statistics import exposure_of, picture_statistics, soft_histogram
 from rlenhance.learning.ops.visualize import action_colors, grid, side_by_side
 from rlenhance.ops.color_difference import ciede2000
-from rlenhance.ops.plane_statistics import STATISTICS
+from rlenhance.ops.plane_statistics import STATISTICS, exposure_of, picture_statistics, soft_histogram
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -26,9 +26,8 @@ from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.models import MODELS, build_model, make_observation, warm_start
 from rlenhance.learning.nn.backbones import BACKBONES
-from rlenhance.learning.ops.image_statistics import picture_statistics
 from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, state_term
-from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, picture_statistics
 from tests.support.known_answer import FAST, LEVEL, REWARD, grey_batch, mean_error, policy
 
 #: One of them in the quick tests.

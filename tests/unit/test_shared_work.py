@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from rlenhance.core.arrays import constants
 from rlenhance.learning.actions import ACTION_SETS, apply_action, apply_and_measure
 from rlenhance.learning.metrics.full_reference import ssim
-from rlenhance.learning.ops.image import constants
 from rlenhance.learning.rewards import Reward, RewardWeights, Transition, resize_map, term_means
 
 CURVES = [{"name": "curve"}, {"name": "curve", "momentum": 0.2, "channels": "coupled"},

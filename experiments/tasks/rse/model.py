@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from rlenhance.core.arrays import NUM_D4
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.config import default_is, one_of
 from rlenhance.experiments.tasks.rse.codebook import Codes, fill_bank
@@ -21,7 +22,6 @@ from rlenhance.learning.metrics.full_reference import psnr, ssim, uqi
 from rlenhance.learning.models import MODELS, PatchDenoiser, PixelPolicy, build_model
 from rlenhance.learning.nn.backbones import BACKBONES
 from rlenhance.learning.nn.latent import PatchAutoencoder, measured_noise
-from rlenhance.learning.ops.image import NUM_D4
 from rlenhance.learning.ops.patch_grid import PatchGrid
 
 #: What the table has of each picture, beside its seams.

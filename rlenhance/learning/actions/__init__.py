@@ -1,5 +1,6 @@
 """Action sets. `apply_action` is the transition, in training and in use."""
 
+from rlenhance.engine.edits import attenuate_local
 from rlenhance.learning.actions.base import (
     ACTION_SETS,
     ActionSet,
@@ -7,7 +8,6 @@ from rlenhance.learning.actions.base import (
     ToolSet,
     apply_action,
     apply_and_measure,
-    attenuate_local,
     upsample_agents,
     validate_action,
 )

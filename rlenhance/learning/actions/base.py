@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -15,11 +15,11 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
 from rlenhance.core.types import Purpose
+from rlenhance.engine.edits import Edits
 from rlenhance.learning.ops.image import check_image
 from rlenhance.learning.types import Action
 
 _SMALL = 1 << 13  # pixels
-EDGE = 1 - 1e-6  # keeps atanh finite in float32
 
 
 class ActionSet:
@@ -126,56 +126,15 @@ class ActionSet:
 ACTION_SETS: Registry[type[ActionSet]] = Registry("action set")
 
 
-class PointwiseActions(ActionSet):
-    """An action set whose edit of a pixel depends on that pixel and on a few parameters alone.
+class PointwiseActions(Edits, ActionSet):
+    """An action set whose edit of a pixel depends on that pixel and on a few parameters alone, see `Edits`.
 
     `rlenhance.learning.actions.render` applies several steps in one pass.
-
-    Attributes:
-        agent_stride: pixels per local agent along each side; 0: there are no local agents.
-        global_agent: whether one agent acts on the whole picture.
     """
-
-    agent_stride: int
-    global_agent: bool
-
-    @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("global",) * self.global_agent + ("local",) * bool(self.agent_stride)
-
-    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        return (1, 1) if scope == "global" else (-(-height // self.agent_stride), -(-width // self.agent_stride))
-
-    @abstractmethod
-    def parameters(self, action: Action) -> Tensor:
-        """The parameters of every agent: (N, C, h, w)."""
 
     def parameters_and_magnitude(self, action: Action) -> tuple[Tensor, Tensor]:
         """`parameters` and `magnitude`; sets in which the two share work compute it once."""
         return self.parameters(action), self.magnitude(action)
-
-    @abstractmethod
-    def apply_parameters(self, image: Tensor, parameters: Tensor) -> Tensor:
-        """The edited image (N, 3, H, W) for parameters that broadcast to (N, C, H, W)."""
-
-    @property
-    def shown_parameters(self) -> Mapping[str, int]:
-        """What an explanation shows of the parameters: name -> its column."""
-        return {"A": 0}
-
-    def guide(self, first: Tensor, small: Tensor | None = None, flat: bool = False) -> Tensor | None:
-        """By what the parameters of a pixel are chosen beside its place, (N, 1, H, W) in [0, 1]; None: by nothing.
-
-        Args:
-            first: (N, 3, H, W), the first image of the episode.
-            small: the same at `guided_filter.GUIDE_SIDE`, where it is known already.
-            flat: every pixel is taken as one of a flat surface.
-        """
-        return None
-
-    def at_pixels(self, parameters: Tensor, guide: Tensor | None) -> Tensor:
-        """What `apply_parameters` takes, for the interpolated numbers of agents (N, C, H, W) and the `guide`."""
-        return parameters
 
     def _spread(self, parameters: Tensor, image: Tensor, first: Tensor | None) -> Tensor:
         interpolated = upsample_agents(parameters, image.shape[-2:])
@@ -259,18 +218,6 @@ def _weights(agents: int, size: int, dtype: torch.dtype) -> Tensor:
     """Interpolation weights along one side: (size, agents)."""
     with torch.inference_mode(False):  # a cached tensor must serve every mode
         return F.interpolate(torch.eye(agents, dtype=dtype)[None], size, mode="linear", align_corners=False)[0].mT
-
-
-def attenuate_local(action: Action, smoothness: Tensor | None) -> Action:
-    """Multiply the local actions by 1 - smoothness before the squashing: at 1 only the global agent acts.
-
-    Args:
-        action: continuous entries of both scopes; others are returned unchanged.
-        smoothness: (N, 1, 1, 1) in [0, 1], of every image; None: 0.
-    """
-    if smoothness is None or set(action) != {"global", "local"} or not action["local"].is_floating_point():
-        return action
-    return {**action, "local": torch.tanh((1 - smoothness) * torch.atanh(action["local"].clamp(-EDGE, EDGE)))}
 
 
 def apply_action(actions: ActionSet, image: Tensor, action: Action, mask: Tensor | None = None,

@@ -10,11 +10,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rlenhance.core.arrays import d4_inverse, d4_transform
 from rlenhance.core.errors import UsageError
 from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ACTION_SETS, ActionSet
 from rlenhance.learning.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, measured_noise
-from rlenhance.learning.ops.image import d4_inverse, d4_transform
 from rlenhance.learning.ops.patch_grid import PatchGrid
 from rlenhance.learning.types import Action
 

@@ -76,22 +76,16 @@ class ArrayFormula:
 
     def parameters(self, action: ArrayAction) -> np.ndarray:
         found = self.actions.parameters({scope: torch.from_numpy(entry) for scope, entry in action.items()})
-        return found[0].float().numpy()
+        return np.asarray(found.float().numpy())
 
-    def guide(self, planes: np.ndarray) -> np.ndarray | None:
-        return self._guide(planes, flat=False)
-
-    def flat_guide(self, planes: np.ndarray) -> np.ndarray | None:
-        return self._guide(planes, flat=True)
-
-    def _guide(self, planes: np.ndarray, flat: bool) -> np.ndarray | None:
+    def guide(self, planes: np.ndarray, small: None = None, flat: bool = False) -> np.ndarray | None:
         guide = self.actions.guide(torch.from_numpy(planes)[None], flat=flat)
-        return None if guide is None else guide[0, 0].numpy()
+        return None if guide is None else guide[0].numpy()
 
     def at_pixels(self, parameters: np.ndarray, guide: np.ndarray | None) -> np.ndarray:
         return self.actions.at_pixels(torch.from_numpy(parameters)[None],
-                                      None if guide is None else torch.from_numpy(guide)[None, None])[0].numpy()
+                                      None if guide is None else torch.from_numpy(guide)[None])[0].numpy()
 
-    def apply(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    def apply_parameters(self, planes: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         return self.actions.apply_parameters(torch.from_numpy(planes)[None],
                                              torch.from_numpy(parameters)[None])[0].numpy()

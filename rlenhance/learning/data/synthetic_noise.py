@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.arrays import NUM_D4, d4_transform
 from rlenhance.core.errors import UsageError, check_ranges
 from rlenhance.learning.data.batch import Batch
 from rlenhance.learning.data.camera_jpeg import CameraJpegSampler
@@ -17,7 +18,6 @@ from rlenhance.learning.data.examples import Example
 from rlenhance.learning.data.image_cache import ImageCache
 from rlenhance.learning.data.mixed_noise import MixedNoise
 from rlenhance.learning.data.sampler import ExampleSampler, Sampler, rng_of
-from rlenhance.learning.ops.image import NUM_D4, d4_transform
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 
 #: Weight of photographs: more of their noise remains, and the map does not show all of it.

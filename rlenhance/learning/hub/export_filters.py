@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rlenhance.core.arrays import d4_inverse, d4_transform
 from rlenhance.core.pixels import pixel_shuffle, pixel_unshuffle
-from rlenhance.engine.codes import d4_inverse, d4_transform
 from rlenhance.learning.nn.backbones.gru_unet import GruUNet
 from rlenhance.ops.filters_batched import PIXELRL_FILTERS
 

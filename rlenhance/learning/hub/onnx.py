@@ -19,7 +19,7 @@ from rlenhance.learning.actions import Action, apply_action, attenuate_local, up
 from rlenhance.learning.hub.checkpoint import load_network
 from rlenhance.learning.models import GreedyEpisode, make_observation
 from rlenhance.learning.models.base import FeedForwardModel
-from rlenhance.learning.ops import image_statistics as statistics
+from rlenhance.ops import plane_statistics as statistics
 from rlenhance.ops.plane_statistics import GUIDE_SIDE
 from rlenhance.pipelines.enhance import Enhancer
 

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.arrays import brightness
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.ops.filters import box
-from rlenhance.learning.ops.image import brightness
 
 _RING = 6  # pixels around the mask whose texture is compared with that inside
 #: Distances in pixels over which texture is measured.

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.arrays import brightness
 from rlenhance.core.errors import UsageError
-from rlenhance.learning.ops.image import area_means, brightness
+from rlenhance.learning.ops.image import area_means
 
 #: Regions along each side over which contrast and evenness are measured, for any size of the image.
 CELLS = 16

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.filters import LARGE, LEAST_PRECISION, MOST_PRECISION, TrainedNoise
 from rlenhance.learning.actions import ACTION_SETS, PIXELRL_TOOLS, Action, FilterActions
@@ -18,14 +19,7 @@ from rlenhance.learning.models.restorer import concat_noise, measured_noise, pix
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 from rlenhance.learning.nn.distributions import JointDistribution, PixelCategorical
 from rlenhance.learning.nn.preferences import Preferences
-from rlenhance.learning.ops.image import (
-    NUM_D4,
-    check_image,
-    convert_channels,
-    d4_inverse,
-    d4_transform,
-    pad_to_multiple,
-)
+from rlenhance.learning.ops.image import check_image, convert_channels, pad_to_multiple
 from rlenhance.ops.noise_estimation import estimate_sigma
 
 _PRECISION = 2 * math.log(400)  # logarithm of 1 / deviation^2: 1/400 at first

@@ -14,8 +14,7 @@ from rlenhance.core.tiling import tiles
 from rlenhance.learning.models.base import MODELS, FeedForwardModel
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 from rlenhance.learning.nn.backbones.base import ResidualBlock, block_stack, zero_init
-from rlenhance.learning.ops.image_statistics import picture_statistics
-from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 #: Allowed values of `scale`.
 SCALES = (1, 2, 4)

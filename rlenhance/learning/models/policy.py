@@ -18,8 +18,7 @@ from rlenhance.learning.nn.backbones.base import zero_init
 from rlenhance.learning.nn.distributions import AgentDistribution, JointDistribution, PixelCategorical, SquashedGaussian
 from rlenhance.learning.nn.preferences import Preferences
 from rlenhance.learning.ops.image import area_means
-from rlenhance.learning.ops.image_statistics import picture_statistics
-from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS, picture_statistics
 
 _USUAL = -1.0  # initial log_std of heads that predict it
 

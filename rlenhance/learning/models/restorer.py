@@ -15,8 +15,7 @@ from rlenhance.learning.models.base import MODELS, FeedForwardModel
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 from rlenhance.learning.nn.backbones.base import zero_init
 from rlenhance.learning.ops.image import NOISE_MARGIN
-from rlenhance.learning.ops.image_statistics import noise_deviation, picture_statistics
-from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, STATISTICS, noise_deviation, picture_statistics
 
 
 @MODELS.register("restorer")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.preferences import NON_NETWORK, PreferenceRanges
-from rlenhance.learning.ops.image_statistics import auto_exposure, noise_deviation
+from rlenhance.ops.plane_statistics import auto_exposure, noise_deviation
 
 #: Preferences that can be automatic -> their value for an image: (N, 3, H, W) -> (N, 1, 1, 1).
 AUTO = {"exposure_level": auto_exposure, "noise": lambda image: 255 * noise_deviation(image)}

@@ -6,7 +6,6 @@ Maps (reward, value, mask, log-probability) are (N, 1, H, W). A mask is 1 where 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -92,19 +91,6 @@ def to_array(image: Tensor, dtype: type = np.uint8) -> np.ndarray:
     return to_pixels(image.detach().float().cpu().numpy(), dtype)
 
 
-def brightness(image: Tensor) -> Tensor:
-    """Mean over the channels: (N, 3, H, W) -> (N, 1, H, W)."""
-    return image.mean(dim=1, keepdim=True)
-
-
-def max_channel(image: Tensor) -> Tensor:
-    """Maximum over the channels: (N, 3, H, W) -> (N, 1, H, W)."""
-    if torch.is_grad_enabled():
-        return image.amax(dim=1, keepdim=True)  # equal channels share the gradient
-    red, green, blue = image.chunk(3, dim=1)
-    return torch.maximum(torch.maximum(red, green), blue)  # the same numbers, several times faster
-
-
 def resize(image: Tensor, size: tuple[int, int] | int) -> Tensor:
     """Area interpolation: (N, C, H, W) -> (N, C, *size).
 
@@ -151,40 +137,8 @@ def limit_side(image: Tensor, side: int) -> Tensor:
     return resize(image, (max(1, round(height * scale)), max(1, round(width * scale))))
 
 
-#: In how many ways a picture can be turned and mirrored.
-NUM_D4 = 8
-
-
-def d4_transform(image: Tensor, way: int) -> Tensor:
-    """Turned by `way` quarters, and from 4 on mirrored as well: (..., H, W), of ways 1, 3, 5 and 7 (..., W, H)."""
-    image = image.rot90(way % 4, (-2, -1))
-    return image.flip(-1) if way >= 4 else image
-
-
-def d4_inverse(image: Tensor, way: int) -> Tensor:
-    """What `d4_transform` did, undone."""
-    return (image.flip(-1) if way >= 4 else image).rot90(-(way % 4), (-2, -1))
-
-
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     """Pad (N, C, H, W) at the right and bottom by replication, until both sides are multiples of `multiple`."""
     height, width = image.shape[-2:]
     right, bottom = -width % multiple, -height % multiple
     return image if not (right or bottom) else F.pad(image, (0, right, 0, bottom), mode="replicate")
-
-
-def constants(numbers: tuple[float, ...], shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Constant numbers as a tensor of the dtype and device of `like`, made once and not to be changed.
-
-    Args:
-        numbers: in the order of the shape.
-        shape: of the result.
-        like: gives dtype and device.
-    """
-    return _constants(numbers, shape, like.dtype, like.device)
-
-
-@lru_cache(maxsize=256)
-def _constants(numbers: tuple[float, ...], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # a cached tensor must serve every mode
-        return torch.tensor(numbers, dtype=dtype, device=device).reshape(shape)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rlenhance.core.arrays import constants
 from rlenhance.core.errors import UsageError
-from rlenhance.learning.ops.image import constants, resize
+from rlenhance.learning.ops.image import resize
 from rlenhance.learning.rewards.base import TERMS, Transition, check_cost
 from rlenhance.learning.rewards.weights import RewardWeights
 

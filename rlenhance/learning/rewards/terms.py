@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core.arrays import brightness, constants
 from rlenhance.learning.metrics.blocking import blocking_map
 from rlenhance.learning.metrics.completion import boundary_discontinuity_map, texture_difference_map
 from rlenhance.learning.metrics.full_reference import highlight_protection, relative_color, relative_contrast, ssim_map
-from rlenhance.learning.ops.image import area_means, brightness, constants
-from rlenhance.learning.ops.image_statistics import mean_brightness, measured_exposure
+from rlenhance.learning.ops.image import area_means
 from rlenhance.learning.rewards.base import Transition, action_term, state_term
+from rlenhance.ops.plane_statistics import mean_brightness, measured_exposure
 
 _EPS = 0.02  # five of 255 levels: below it a ratio of two dark values is noise
 REGIONS = 4  # large regions along each side of an image

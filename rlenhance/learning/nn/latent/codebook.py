@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rlenhance.core.arrays import NUM_D4
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.nn.latent.d4 import permute_code
-from rlenhance.learning.ops.image import NUM_D4
 
 _SEARCHED = 1 << 13  # patches per distance matrix
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from rlenhance.learning.ops.image import NUM_D4, d4_inverse, d4_transform
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
 
 
 def d4_orbit(patches: Tensor) -> Tensor:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rlenhance.core.arrays import NUM_D4
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.nn.backbones.noise_unet import NoiseUNet
 from rlenhance.learning.nn.latent.d4 import d4_average, d4_orbit
-from rlenhance.learning.ops.image import NUM_D4, pad_to_multiple
-from rlenhance.learning.ops.image_statistics import noise_deviation
+from rlenhance.learning.ops.image import pad_to_multiple
 from rlenhance.learning.ops.patch_grid import PatchGrid
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
+from rlenhance.ops.plane_statistics import noise_deviation
 
 #: From RGB to Y, U and V (ITU-R BT.601).
 _YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
