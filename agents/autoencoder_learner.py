@@ -51,7 +51,7 @@ class AutoencoderLearner(Learner):
     """Regress clean images from noisy ones, through the merged patches; and the terms that shape the codes.
 
     A batch has noisy images and clean targets. The strength of the noise is measured in the noisy image
-    (`rlenhance.learning.ops.image_statistics.noise_deviation`), in training and in use. The network's outputs re-enter
+    (`rlenhance.ops.plane_statistics.noise_deviation`), in training and in use. The network's outputs re-enter
     its batches, so that it learns to improve them.
 
     Attributes:

@@ -42,12 +42,8 @@ _ENTRY_POINTS = {"LowLight": "make_lowlight", "Denoise": "make_denoise", "Comple
 #: Ids that this package registers.
 ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in _ENTRY_POINTS)
 
-#: Ids of version 0.1 that go on working: id -> the present one.
-OLD_ENV_IDS = {"rlenhance/KnownCurve-v0": "rlenhance/CurveOracle-v0"}
-
-for _id, _new in {**{name: name for name in ENV_IDS}, **OLD_ENV_IDS}.items():
+for _name, _id in zip(_ENTRY_POINTS, ENV_IDS, strict=True):
     if _id not in gymnasium.registry:
-        _name = _new.removeprefix("rlenhance/").removesuffix("-v0")
         gymnasium.register(_id, entry_point=f"rlenhance.envs:{_name}ImageEnv",
                            vector_entry_point=f"rlenhance.envs:{_ENTRY_POINTS[_name]}")
 
@@ -59,7 +55,7 @@ for _point in entry_points(group="rlenhance.envs"):
         gymnasium.register(_id, entry_point=_point.value, vector_entry_point=_VECTOR.get(_point.name))
 
 __all__ = [
-    "ENV_IDS", "OLD_ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
+    "ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
     "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv", "InvertibleCurveSource",
     "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv",
     "ToolchainEnv", "ToolchainImageEnv", "TorchToNumpy", "Uint8Observation", *_ENTRY_POINTS.values(),

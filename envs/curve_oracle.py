@@ -194,7 +194,7 @@ class CurveOracleEnv(PixelEnv):
 
     ## Version History
 
-    v0: the first; also registered as `rlenhance/KnownCurve-v0`, its name in version 0.1.
+    v0: the first.
     """
 
     def __init__(self, num_envs: int = 1, *, size: int = 16, horizon: int = 4, curve: Mapping[str, Any] | None = None,

@@ -73,3 +73,12 @@ def d4_inverse(image: Array, way: int) -> Array:
     """What `d4_transform` did, undone."""
     xp = array_namespace(image)
     return xp.rot90(xp.flip(image, axis=-1) if way >= 4 else image, -(way % 4), (-2, -1))
+
+
+@lru_cache(maxsize=1)
+def d4_products() -> list[list[int]]:
+    """Entry [way][later]: the element of D4 that equals `way` followed by `later`."""
+    mark = np.arange(9).reshape(3, 3)
+    names = {d4_transform(mark, way).tobytes(): way for way in range(NUM_D4)}
+    return [[names[d4_transform(d4_transform(mark, way), later).tobytes()] for later in range(NUM_D4)]
+            for way in range(NUM_D4)]

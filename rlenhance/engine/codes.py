@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_products
 
 #: From RGB to Y, U and V (ITU-R BT.601).
 YUV = ((0.299, 0.587, 0.114), (-0.14713, -0.28886, 0.436), (0.615, -0.51499, -0.10001))
@@ -29,8 +29,8 @@ class Codes:
         self.part_of = np.arange(channels) * self.parts // channels
         self.centres = weights[f"{bank}centres"].reshape(len(weights[f"{bank}centres"]), -1)
         self.bank_axes = weights[f"{bank}axes"]
-        codes, table = weights[f"{bank}codes"], _compositions()
-        self.known = np.concatenate([codes[..., list(row)] for row in table]).reshape(-1, channels * NUM_D4)
+        codes = weights[f"{bank}codes"]
+        self.known = np.concatenate([codes[..., row] for row in d4_products()]).reshape(-1, channels * NUM_D4)
         self._lengths = np.square(self.known).sum(axis=1)
         self._yuv = np.array(YUV, np.float32)
         back, numbers = np.linalg.inv(self._yuv), np.arange(3 * side * side).reshape(3, side, side)
@@ -86,11 +86,3 @@ class Codes:
         distance = self._lengths - 2 * (code.reshape(len(code), -1) @ self.known.T)
         nearest = np.argpartition(distance, self.neighbours - 1, axis=1)[:, : self.neighbours]
         return np.asarray(self.known[nearest].mean(axis=1).reshape(code.shape))
-
-
-def _compositions() -> list[list[int]]:
-    """Entry [way][later]: the element of D4 that equals `way` followed by `later`."""
-    mark = np.arange(9).reshape(3, 3)
-    names = {tuple(d4_transform(mark, way).ravel().tolist()): way for way in range(NUM_D4)}
-    return [[names[tuple(d4_transform(d4_transform(mark, way), later).ravel().tolist())] for later in range(NUM_D4)]
-            for way in range(NUM_D4)]

@@ -195,13 +195,3 @@ def test_a3c_gets_near_the_optimum(curve):
     for step in range(80):
         learner.step(source.batch(step, 6), step / 80)
     assert before < 0.75 and share() > 0.9
-
-
-def test_the_old_id_makes_the_same_environment():
-    """`rlenhance/KnownCurve-v0`, its name in version 0.1, begins and earns what the present id does."""
-    seen = []
-    for name in ("rlenhance/KnownCurve-v0", "rlenhance/CurveOracle-v0"):
-        env = gymnasium.make(name, size=8)
-        observation, info = env.reset(seed=3)
-        seen.append((observation["image"].tolist(), info["best_return"].item()))
-    assert seen[0] == seen[1]

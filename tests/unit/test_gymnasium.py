@@ -26,7 +26,7 @@ from rlenhance import envs
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import CurveOracleEnv, LowLightEnv, PixelEnv, TorchToNumpy
 
-IDS = sorted([*envs.ENV_IDS, *envs.OLD_ENV_IDS])
+IDS = sorted(envs.ENV_IDS)
 every_id = pytest.mark.parametrize("name", IDS)
 SMALL = {"size": 16, "horizon": 2, "render_mode": "rgb_array"}
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env)),

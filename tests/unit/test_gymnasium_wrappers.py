@@ -14,9 +14,9 @@ from gymnasium.vector.utils import iterate
 from gymnasium.wrappers import vector
 
 from rlenhance import envs  # noqa: F401  registers the ids
-from rlenhance.envs import ENV_IDS, OLD_ENV_IDS, FlattenActions, Uint8Observation
+from rlenhance.envs import ENV_IDS, FlattenActions, Uint8Observation
 
-IDS = sorted([*ENV_IDS, *OLD_ENV_IDS])
+IDS = sorted(ENV_IDS)
 every_id = pytest.mark.parametrize("name", IDS)
 SMALL = {"size": 16, "horizon": 2, "render_mode": "rgb_array"}
 PAGE = (Path(__file__).parents[2] / "docs/reference/environment.md").read_text()

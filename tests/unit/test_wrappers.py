@@ -17,7 +17,6 @@ from rlenhance import envs
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import (
     ENV_IDS,
-    OLD_ENV_IDS,
     FlattenActions,
     GlobalAction,
     ImageEnv,
@@ -166,7 +165,7 @@ def test_wrapping_twice_is_refused():
         Uint8Observation(Uint8Observation(make()))
 
 
-IDS = sorted([*ENV_IDS, *OLD_ENV_IDS])
+IDS = sorted(ENV_IDS)
 
 
 def arguments_of(name):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from rlenhance.core.arrays import NUM_D4
 from rlenhance.core.errors import UsageError
+from rlenhance.engine.latent import NUM_GATES
 from rlenhance.experiments.core.config import default_is, one_of
 from rlenhance.experiments.tasks.rse.codebook import Codes, fill_bank
 from rlenhance.learning.actions import LatentActions, apply_action
-from rlenhance.learning.actions.latent import NUM_GATES
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.blocking import blocking_ratio
 from rlenhance.learning.metrics.full_reference import psnr, ssim, uqi

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rlenhance.engine.latent import NUM_GATES
 from rlenhance.experiments.tasks.rse.model import moves_of
 from rlenhance.learning.actions import apply_action
-from rlenhance.learning.actions.latent import NUM_GATES
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import PixelPolicy, build_model

@@ -13,15 +13,13 @@ from torch import Tensor, nn
 from rlenhance.core.arrays import d4_inverse, d4_transform
 from rlenhance.core.errors import UsageError
 from rlenhance.core.types import Purpose
+from rlenhance.engine.latent import NUM_GATES, WAYS
 from rlenhance.learning.actions.base import ACTION_SETS, ActionSet
 from rlenhance.learning.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, measured_noise
 from rlenhance.learning.ops.patch_grid import PatchGrid
 from rlenhance.learning.types import Action
 
-#: How many heads, the last ones, are gates.
-NUM_GATES = 2
 _FIRST = (-0.9, -0.4)  # gates of a new policy: 0.05 of the own change, 0.3 of another view's
-_WAYS = (4, 2, 6, 1, 5, 3, 7)  # orientations of the views, those that differ most first
 
 
 @ACTION_SETS.register("latent")
@@ -135,7 +133,7 @@ class LatentActions(nn.Module, ActionSet):
         start = image if initial_image is None else initial_image
         chosen = action["local"].permute(0, 2, 3, 1).flatten(0, 2)
         with self._precision(image.device):
-            way = _WAYS[step % len(_WAYS)]
+            way = WAYS[step % len(WAYS)]
             change = self.autoencoder.apply_to_patches(partial(self._change, way, self._shares(step)), image, start,
                                                        self._noise(start), chosen, self._shown_first(start))
         return (image + change).clamp(0, 1)

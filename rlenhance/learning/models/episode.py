@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.episode import CompactPolicy
+from rlenhance.engine.latent import NUM_GATES
 from rlenhance.learning.actions import (
     Action,
     FusedRenderer,
@@ -20,7 +21,6 @@ from rlenhance.learning.actions import (
     apply_action,
     attenuate_local,
 )
-from rlenhance.learning.actions.latent import NUM_GATES
 from rlenhance.learning.models.base import ImageNetwork, Policy
 from rlenhance.learning.models.completion_policy import PriorModel
 from rlenhance.learning.models.filter_policy import BaseFilterPolicy

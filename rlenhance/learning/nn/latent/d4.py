@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 
-from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
+from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_products, d4_transform
 
 
 def d4_orbit(patches: Tensor) -> Tensor:
@@ -25,14 +23,4 @@ def permute_code(code: Tensor, way: int) -> Tensor:
 
     A code has one entry per channel and element of D4 (the regular representation): it is permuted with the patch.
     """
-    return code[..., list(_table()[way])]
-
-
-@lru_cache(maxsize=1)
-def _table() -> tuple[tuple[int, ...], ...]:
-    """Entry [way][later]: the element of D4 that equals `way` followed by `later`."""
-    mark = torch.arange(9).reshape(3, 3)
-    names = {tuple(d4_transform(mark, way).flatten().tolist()): way for way in range(NUM_D4)}
-    return tuple(tuple(names[tuple(d4_transform(d4_transform(mark, way), later).flatten().tolist())]
-                       for later in range(NUM_D4))
-                 for way in range(NUM_D4))
+    return code[..., d4_products()[way]]
