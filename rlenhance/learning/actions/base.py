@@ -28,7 +28,7 @@ class ActionSet:
     Attributes:
         spec: the recipe, set by `Registry.create`.
         purpose: of the policies over it.
-        scopes: the scopes of its agents, some of ("global", "local").
+        scopes: the scopes of its agents, some of ("global", "local"); here "local" alone.
         action_dim: numbers that one agent chooses.
         num_choices: values of a categorical number, or None for continuous numbers in [-1, 1].
         strength_heads: how many of the numbers, the first, a policy's `initial_strength` sets.
@@ -52,8 +52,8 @@ class ActionSet:
     supports_controls: ClassVar[bool] = False
 
     @property
-    @abstractmethod
-    def scopes(self) -> tuple[str, ...]: ...
+    def scopes(self) -> tuple[str, ...]:
+        return ("local",)
 
     @property
     @abstractmethod
@@ -79,9 +79,9 @@ class ActionSet:
     def initial_std(self) -> tuple[float, ...] | None:
         return None
 
-    @abstractmethod
     def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of a scope's agents on an image of height x width."""
+        """Rows and columns of a scope's agents on an image of height x width; here one for every pixel."""
+        return height, width
 
     @abstractmethod
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None, initial_image: Tensor | None = None,
@@ -164,19 +164,12 @@ class ToolSet(ActionSet):
     tools: Any  # a field or a property: tuple[str, ...]
 
     @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("local",)
-
-    @property
     def action_dim(self) -> int:
         return 1
 
     @property
     def num_choices(self) -> int:
         return len(self.tools)
-
-    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        return height, width
 
     def magnitude(self, action: Action) -> Tensor:
         """1 except for the identity; of probabilities, their sum over the other tools: (N, 1, H, W)."""

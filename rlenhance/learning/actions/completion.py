@@ -159,14 +159,10 @@ class ResidualActions(ActionSet):
     needs_initial_image: ClassVar[bool] = True
     binary_mask: ClassVar[bool] = True
     action_dim: ClassVar[int] = 3
-    scopes: ClassVar[tuple[str, ...]] = ("local",)
 
     def __post_init__(self) -> None:
         if not 0 < self.max_change <= 1:
             raise UsageError(f"max_change lies in (0, 1]; got {self.max_change}")
-
-    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        return height, width
 
     def apply(self, image: Tensor, action: Action, mask: Tensor | None = None,
               initial_image: Tensor | None = None, step: int = 0) -> Tensor:

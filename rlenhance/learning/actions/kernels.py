@@ -47,10 +47,6 @@ class KernelActions(ActionSet):
             raise UsageError(f"side is 3, 5 or 7; got {self.side}")
 
     @property
-    def scopes(self) -> tuple[str, ...]:
-        return ("local",)
-
-    @property
     def action_dim(self) -> int:
         return self.side**2
 
@@ -62,9 +58,6 @@ class KernelActions(ActionSet):
     def receptive_radius(self) -> int:
         """Pixels along each side that a result depends on."""
         return self.side // 2
-
-    def agent_grid(self, scope: str, height: int, width: int) -> tuple[int, int]:
-        return height, width
 
     def weights(self, action: Action) -> Tensor:
         """The weights of every pixel: (N, side^2, H, W), positive or 0, with the sum 1."""

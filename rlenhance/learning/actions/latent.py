@@ -59,7 +59,6 @@ class LatentActions(nn.Module, ActionSet):
     """
 
     purpose: ClassVar[Purpose] = "denoise"
-    scopes: tuple[str, ...] = ("local",)
     needs_initial_image: ClassVar[bool] = True
     binary_mask: ClassVar[bool] = True
     part_of: Tensor

@@ -30,50 +30,46 @@ from rlenhance.ops.filters_batched import (
     shift_tiled,
 )
 
-_BACKENDS = ("auto", "opencv", "tensor")
 
-
-def gaussian(image: Tensor, sigma: float, size: int = 5, *, backend: str = "auto") -> Tensor:
+def gaussian(image: Tensor, sigma: float, size: int = 5) -> Tensor:
     """Gaussian blur over size x size pixels.
 
     Args:
         image: (N, C, H, W) float.
         sigma: standard deviation in pixels, above 0.
         size: side of the window in pixels, odd.
-        backend: "opencv" (CPU, no gradient), "tensor", or "auto", which takes the first where it can.
 
     Returns:
         (N, C, H, W).
 
     Raises:
-        UsageError: an even size, a sigma of 0 or less, an image of another shape, or "opencv" for an image that needs a
-            gradient.
+        UsageError: an even size, a sigma of 0 or less, or an image of another shape.
 
     Example:
         >>> gaussian(torch.full((1, 1, 4, 4), 0.5), 1.5).mean().item()
         0.5
     """
     form = gaussian_tiled(sigma, size)
-    if _opencv(image, backend):
+    if _opencv(image):
         return _by_planes(image, form)
     return _separable(image, torch.from_numpy(gaussian_weights(sigma, form.radius)), form.radius)
 
 
-def box(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
+def box(image: Tensor, size: int = 5) -> Tensor:
     """Mean over size x size pixels. Arguments and errors are those of `gaussian`."""
     form = box_tiled(size)
-    if _opencv(image, backend):
+    if _opencv(image):
         return _by_planes(image, form)
     return _separable(image, torch.full((size,), 1 / size), form.radius)
 
 
-def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
+def median(image: Tensor, size: int = 5) -> Tensor:
     """Median over size x size pixels of each channel. Arguments and errors are those of `gaussian`.
 
     The gradient goes to the pixel that is the median.
     """
     radius, form = filter_radius(size), median_tiled(size)
-    if _opencv(image, backend) and form is not None:
+    if _opencv(image) and form is not None:
         return _by_planes(image, form)
     height, width = image.shape[-2:]
     padded = reflect(image, radius)
@@ -81,8 +77,7 @@ def median(image: Tensor, size: int = 5, *, backend: str = "auto") -> Tensor:
     return torch.stack(parts).median(dim=0).values
 
 
-def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size: int = 5, *,
-              backend: str = "auto") -> Tensor:
+def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size: int = 5) -> Tensor:
     """Bilateral filter over a disc of diameter `size`.
 
     The weight of a neighbour at distance r (pixels) whose channels differ by d on average (absolute) is
@@ -92,7 +87,7 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
         image: (N, C, H, W) float.
         sigma_color: on the scale of the image, where white is 1, above 0.
         sigma_space: in pixels, above 0.
-        size, backend: see `gaussian`.
+        size: see `gaussian`.
 
     Returns:
         (N, C, H, W).
@@ -104,7 +99,7 @@ def bilateral(image: Tensor, sigma_color: float, sigma_space: float = 5.0, size:
     channels is three times ours.
     """
     form = bilateral_tiled(sigma_color, sigma_space, size)
-    if _opencv(image, backend) and image.shape[1] in (1, 3):
+    if _opencv(image) and image.shape[1] in (1, 3):
         return _run(image, form)
     radius = form.radius
     height, width = image.shape[-2:]
@@ -151,25 +146,19 @@ def reflect(image: Tensor, radius: int) -> Tensor:
     return image[..., down, :][..., across]
 
 
-def _opencv(image: Tensor, backend: str) -> bool:
-    """Whether OpenCV computes the result; checks the arguments."""
-    if backend not in _BACKENDS:
-        raise UsageError(f"backend is one of {', '.join(_BACKENDS)}; got {backend!r}")
+def _opencv(image: Tensor) -> bool:
+    """Whether OpenCV computes the result; checks the image."""
     if image.ndim != 4 or 0 in image.shape or not image.is_floating_point():
         raise UsageError(f"a filter takes pictures (N, C, H, W) of floats; got {tuple(image.shape)} {image.dtype}")
     gradient = torch.is_grad_enabled() and image.requires_grad
-    able = image.device.type == "cpu" and image.dtype == torch.float32 and not gradient
-    if backend == "opencv" and not able:
-        raise UsageError(f"OpenCV filters float32 pictures on a CPU, without a gradient; got {image.dtype} on "
-                         f"{image.device}{', with one' if gradient else ''}: use backend='tensor'")
-    return able and backend != "tensor"
+    return image.device.type == "cpu" and image.dtype == torch.float32 and not gradient
 
 
 def find_tiled_filter(tool: Callable[..., Any]) -> TiledFilter | None:
     """The OpenCV form of a filter of this file, or of a `partial` of one; None for any other callable."""
     function, arguments, named = (tool.func, tool.args, tool.keywords) if isinstance(tool, partial) else (tool, (), {})
     make = _TILED.get(function) if isinstance(function, FunctionType) else None
-    return None if make is None or arguments or "backend" in named else make(**named)
+    return None if make is None or arguments else make(**named)
 
 
 #: The OpenCV form of each filter, from the same arguments.
