@@ -22,7 +22,7 @@ PARTS: Mapping[str, str] = {
     "export_onnx": "rlenhance.learning.hub.onnx:export_model",
     "write_hub_folder": "rlenhance.learning.hub.hub_folder:write_hub_folder",
     "map_tools": "rlenhance.learning.hub.explain_filters:map_tools",
-    "reward_term": "rlenhance.learning.rewards.weights:current_term",
+    "reward_term": "rlenhance.learning.rewards.weights:term_name",
     "rl_restore": "rlenhance.learning.hub.rl_restore:read_tool",
 }
 

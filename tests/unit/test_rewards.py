@@ -134,17 +134,6 @@ def test_weights_survive_a_config_file():
     assert again.to_dict() == kept
 
 
-def test_names_of_the_first_release_are_understood(capsys):
-    """Typed, an old name of a term means the new one and says so; stored in a config, it means it silently."""
-    old, new = {"asked_contrast": 1.5, "asked_color": 0.0}, {"contrast_preference": 1.5, "color_preference": 0.0}
-    assert RewardWeights(old).to_dict() == RewardWeights(new).to_dict()
-    assert not capsys.readouterr().err
-    assert RewardWeights.parse(["asked_contrast=1.5", "asked_color=0"]).to_dict() == RewardWeights(new).to_dict()
-    assert capsys.readouterr().err.count("is called") == 2
-    with pytest.raises(UsageError, match="twice"):
-        RewardWeights.parse(["asked_color=1", "color_preference=1"])
-
-
 def test_only_turns_every_other_term_off():
     """These terms and no other."""
     weights = RewardWeights.only(color=0.5, ssim=2, exposure_level=0.3)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
 from rlenhance.engine.episode import CompactPolicy
-from rlenhance.engine.latent import NUM_GATES
+from rlenhance.engine.latent import NUM_GATES, STILL
 from rlenhance.learning.actions import (
     Action,
     FusedRenderer,
@@ -28,9 +28,6 @@ from rlenhance.learning.models.policy import make_observation
 from rlenhance.learning.models.tiled import TILE, can_tile, run_filters_tiled, run_tiled
 from rlenhance.learning.ops.image import check_image, resize, to_array, to_tensor
 from rlenhance.learning.ops.masked_tensors import mask_bbox
-
-#: Patches with a smaller root mean square change over an episode are not changed by later ones.
-STILL = 0.5 / 255
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,15 +10,12 @@ from rlenhance.core.preferences import check_weight, parse_weights
 from rlenhance.learning.rewards.base import TERMS
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
-#: Terms of release 0.1 that have another name now. Stored configs and typed words may still use the old one.
-RENAMED_TERMS = {"asked_contrast": "contrast_preference", "asked_color": "color_preference"}
-
 
 class RewardWeights(Mapping[str, float]):
     """A weight for every registered term (0 is off), and the exposure level to reach.
 
     Args:
-        weights: name -> weight; terms that are not named keep their default. Names of release 0.1 are understood.
+        weights: name -> weight; terms that are not named keep their default.
         exposure_level: exposure to reach, in (0, 1), where no preference overrides it.
 
     Raises:
@@ -37,8 +33,7 @@ class RewardWeights(Mapping[str, float]):
     def __init__(self, weights: Mapping[str, float] | None = None, *, exposure_level: float = DEFAULT_EXPOSURE):
         self._weights = {name: TERMS[name].default for name in TERMS}
         for name, weight in (weights or {}).items():
-            term = TERMS[RENAMED_TERMS.get(name, name)]  # refuses unknown names
-            self._weights[term.name] = check_weight(term.name, weight)
+            self._weights[term_name(name)] = check_weight(name, weight)
         if not (isinstance(exposure_level, (int, float)) and 0 < exposure_level < 1):
             raise UsageError(f"the exposure level must lie between 0 and 1; got {exposure_level!r}")
         self.exposure_level = float(exposure_level)
@@ -52,12 +47,12 @@ class RewardWeights(Mapping[str, float]):
 
     @classmethod
     def parse(cls, words: Iterable[str], *, exposure_level: float = DEFAULT_EXPOSURE) -> RewardWeights:
-        """Weights from words, `name=weight` each. A name of release 0.1 is reported on standard error.
+        """Weights from words, `name=weight` each.
 
         Raises:
             UsageError: a word of another form, a name given twice, or an error of the constructor.
         """
-        weights = parse_weights(words, current_term)
+        weights = parse_weights(words, term_name)
         return cls(weights, exposure_level=exposure_level)
 
     def __getitem__(self, name: str) -> float:
@@ -89,13 +84,11 @@ class RewardWeights(Mapping[str, float]):
         return f"RewardWeights({inside}, exposure_level={self.exposure_level:g})"
 
 
-def current_term(typed: str) -> str:
-    """The name of a term as it was typed; a name of release 0.1 is reported on standard error.
+def term_name(typed: str) -> str:
+    """The name of a term, if there is one.
 
     Raises:
-        UnknownName: there is no such term.
+        UnknownName: there is none.
     """
-    if typed in RENAMED_TERMS:
-        print(f"note: the reward {typed} is called {RENAMED_TERMS[typed]} now", file=sys.stderr)
-    name: str = TERMS[RENAMED_TERMS.get(typed, typed)].name
+    name: str = TERMS[typed].name
     return name
