@@ -8,17 +8,15 @@ from rlenhance.learning.models.completers import (
     CompletionNet,
     ConvLSTMCompleter,
     GatedPixelRNNCompleter,
+    PictureToPicture,
     ResidualCompleter,
 )
 from rlenhance.learning.models.completion_policy import CompletionPolicy, CompletionRestorer, TouchUpPolicy
-from rlenhance.learning.models.denoiser import DenoisingUNet, NoiseConditionedModel
-from rlenhance.learning.models.enlarger import Enlarger
+from rlenhance.learning.models.denoiser import DenoisingUNet, NoiseConditionedModel, PatchDenoiser
 from rlenhance.learning.models.episode import EpisodeTrace, GreedyEpisode, LatentEpisode, build_model
 from rlenhance.learning.models.filter_policy import BaseFilterPolicy, FilterPolicy
 from rlenhance.learning.models.kernel_denoiser import KernelDenoiser
-from rlenhance.learning.models.mrpnet_sr import SCALES, MRPNetSR
-from rlenhance.learning.models.patch_denoiser import PatchDenoiser
-from rlenhance.learning.models.picture_to_picture import PictureToPicture
+from rlenhance.learning.models.mrpnet_sr import SCALES, Enlarger, MRPNetSR
 from rlenhance.learning.models.policy import Observation, PixelPolicy, make_observation
 from rlenhance.learning.models.published.ffdnet import FFDNet
 from rlenhance.learning.models.published.pixelrl import PixelRL
@@ -32,46 +30,11 @@ from rlenhance.learning.models.toolchain_policy import ToolchainPolicy
 from rlenhance.learning.models.warm_start import warm_start
 
 __all__ = [
-    "MODELS",
-    "RL_RESTORE",
-    "SCALES",
-    "TOOL_NAMES",
-    "BaseFilterPolicy",
-    "CompletionNet",
-    "CompletionPolicy",
-    "CompletionRestorer",
-    "ConvLSTMCompleter",
-    "DenoisingUNet",
-    "Enlarger",
-    "EpisodeTrace",
-    "FFDNet",
-    "FeedForwardModel",
-    "FilterPolicy",
-    "GatedPixelRNNCompleter",
-    "GreedyEpisode",
-    "ImageNetwork",
-    "KernelDenoiser",
-    "LatentEpisode",
-    "MRPNetSR",
-    "NoiseConditionedModel",
-    "Observation",
-    "PatchDenoiser",
-    "PictureToPicture",
-    "PixelPolicy",
-    "PixelRL",
-    "Policy",
-    "RLRestorePolicy",
-    "RLRestoreTool",
-    "ReLLIE",
-    "ResidualCompleter",
-    "Restorer",
-    "SmallTools",
-    "ToolGains",
-    "ToolPlanner",
-    "ToolchainPolicy",
-    "TouchUpPolicy",
-    "ZeroDCE",
-    "build_model",
-    "make_observation",
-    "warm_start",
+    "MODELS", "RL_RESTORE", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy",
+    "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "Enlarger", "EpisodeTrace", "FFDNet",
+    "FeedForwardModel", "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "KernelDenoiser",
+    "LatentEpisode", "MRPNetSR", "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture",
+    "PixelPolicy", "PixelRL", "Policy", "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter",
+    "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy", "ZeroDCE",
+    "build_model", "make_observation", "warm_start",
 ]

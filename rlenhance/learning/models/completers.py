@@ -15,6 +15,8 @@ from rlenhance.learning.models.restorer import pixel_shuffle_to, residual_head
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 from rlenhance.learning.ops.masked_tensors import downscale_masked, harmonic_fill, mask_out
 
+_GATED: Mapping[str, Any] = {"name": "gated_pixelrnn"}
+
 
 def check_train_size(side: int) -> int:
     """The side, if it is at least 16 pixels."""
@@ -128,3 +130,27 @@ class ResidualCompleter(CompletionNet):
         """The residual on the harmonic interpolation: (N, 3, h, w)."""
         features, _ = self.backbone(torch.cat([film - 0.5, hole], dim=1))
         return pixel_shuffle_to(self.head(features), self.backbone.stride, film.shape[-2:]).float()
+
+
+@MODELS.register("picture_to_picture")
+class PictureToPicture(FeedForwardModel):
+    """One of the PixelRNNs as it would be trained for enhancement: picture in, picture out, nothing is missing.
+
+    Args:
+        network: spec of a `CompletionNet`; its mask plane is 0, and no pixel is blacked out.
+    """
+
+    def __init__(self, network: Mapping[str, Any] = _GATED):
+        super().__init__()
+        self.network = MODELS.rebuild(network)
+        if not isinstance(self.network, CompletionNet):
+            raise UsageError(f"network is the spec of a completion network; got {network['name']}")
+
+    @property
+    def backbone(self) -> Backbone:
+        """Of the network; policies can start from it."""
+        backbone: Backbone = self.network.backbone
+        return backbone
+
+    def predict(self, image: Tensor, mask: Tensor | None, preference: Mapping[str, float]) -> Tensor:
+        return self.network.fill(image, torch.zeros_like(image[:, :1])).float()

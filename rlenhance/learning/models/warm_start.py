@@ -11,12 +11,11 @@ from torch import Tensor
 
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.models.base import MODELS
-from rlenhance.learning.models.completers import CompletionNet, ResidualCompleter
+from rlenhance.learning.models.completers import CompletionNet, PictureToPicture, ResidualCompleter
 from rlenhance.learning.models.completion_policy import CompletionPolicy, CompletionRestorer
 from rlenhance.learning.models.denoiser import DenoisingUNet
 from rlenhance.learning.models.filter_policy import FilterPolicy
 from rlenhance.learning.models.mrpnet_sr import MRPNetSR
-from rlenhance.learning.models.picture_to_picture import PictureToPicture
 from rlenhance.learning.models.policy import PixelPolicy
 from rlenhance.learning.models.restorer import NOISE_SCALE, Restorer
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
