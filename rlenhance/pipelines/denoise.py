@@ -25,8 +25,8 @@ from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 
 #: The shipped networks by their channels.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
-#: The shipped network for noise in colours that a camera has smoothed or coded, or that brightening reveals.
-PHOTO = "denoiser-photo"
+#: The shipped networks for other noise in colours: what a camera has smoothed or coded, and what brightening reveals.
+PROCESSED = {"camera": "denoiser-camera", "brightened": "denoiser-photo"}
 _TILE = 1024  # pixels along a tile: larger ones hardly save work
 _TILES_BESIDE = {32_000_000: 384, 16_000_000: 768}  # beside a photograph of more pixels, whose memory counts
 _WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the network at full size
@@ -95,14 +95,13 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         result = self.network(image, preference=self.noise_preference() or None, **more)
         return to_pixels(self._mix(image, result), pixels.dtype.type)
 
-    def clean(self, pixels: np.ndarray, noise: np.ndarray, camera_jpeg: bool = False) -> np.ndarray:
+    def clean(self, pixels: np.ndarray, noise: np.ndarray, kind: str = "fine") -> np.ndarray:
         """Remove known noise from one picture.
 
         Args:
             pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey.
             noise: (1, 1, h, w): map of standard deviations on the scale of [0, 1], of any size up to the picture's.
-            camera_jpeg: the noise was smoothed by a camera, coded by JPEG, or brightened; colour pictures then use the
-                network that was trained on such noise.
+            kind: of the noise: "camera", "brightened", or any other; a colour picture uses the network for it.
 
         Returns:
             The same shape and dtype.
@@ -112,7 +111,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """
         if self.settings.strength == 0:
             return pixels.copy()
-        return self._cleaned(pixels, noise, self.select_network(pixels, camera_jpeg), self.settings.strength)
+        return self._cleaned(pixels, noise, self.select_network(pixels, kind), self.settings.strength)
 
     def _cleaned(self, pixels: np.ndarray, noise: np.ndarray, network: Any,
                  strength: float, most: int | None = None) -> np.ndarray:
@@ -154,24 +153,23 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """
         if seen.kind == "none":
             return part
-        camera = seen.kind == "camera"
-        return self.clean(part, seen.map(part, self.select_network(part, camera).noise_floor), camera)
+        return self.clean(part, seen.map(part, self.select_network(part, seen.kind).noise_floor), seen.kind)
 
-    def noise_of(self, pixels: np.ndarray, camera_jpeg: bool = False) -> np.ndarray:
+    def noise_of(self, pixels: np.ndarray, kind: str = "fine") -> np.ndarray:
         """The noise map of a picture, set or measured: (1, 1, h, w)."""
         if self.settings.noise is not None:
             return np.full((1, 1, 1, 1), self.settings.noise / 255, np.float32)
-        return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, camera_jpeg).noise_floor)
+        return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, kind).noise_floor)
 
-    def select_network(self, pixels: np.ndarray, camera_jpeg: bool = False) -> Any:
-        """The network for a picture's channels.
+    def select_network(self, pixels: np.ndarray, kind: str = "fine") -> Any:
+        """The network for a picture's channels and a kind of noise, see `clean`.
 
         Raises:
             UsageError: there is none.
         """
         channels = 1 if is_grey(pixels) else 3
         if self.network is None:
-            name = PHOTO if camera_jpeg and channels == 3 else SHIPPED[channels]
+            name = PROCESSED.get(kind, SHIPPED[3]) if channels == 3 else SHIPPED[1]
             if name not in self._networks:
                 _, self._networks[name] = self._open_network(name)
             return self._networks[name]
@@ -194,14 +192,14 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """
         if self._plays:
             return self._played(enhanced)
-        network = self.select_network(enhanced, True)
+        network = self.select_network(enhanced, "brightened")
         if curve is not None:
             noise = noise_map_from_image(pixels, curve, network.noise_floor)
         elif hasattr(network, "gain_map"):
             noise = network.gain_map(pixels, enhanced)
         else:
-            noise = self.noise_of(enhanced, True)
-        return self.clean(enhanced, noise, camera_jpeg=True)
+            noise = self.noise_of(enhanced, "brightened")
+        return self.clean(enhanced, noise, "brightened")
 
     def visible_noise(self, pixels: np.ndarray,
                       curve: Callable[[np.ndarray], np.ndarray] | None) -> VisibleNoise | None:
@@ -220,8 +218,8 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         levels = 0
         while pixels.shape[0] * pixels.shape[1] > _WHOLE * 4**levels:
             levels += 1
-        floor = self.select_network(pixels, True).noise_floor
-        noise = self.noise_of(pixels, True) if curve is None else \
+        floor = self.select_network(pixels, "brightened").noise_floor
+        noise = self.noise_of(pixels, "brightened") if curve is None else \
             noise_map_from_image(pixels, curve, floor, max(_CELL, _CELL << levels >> 1))
         visible = 255 * float(np.sqrt(np.square(noise).mean()))
         share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
@@ -239,7 +237,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             visible: see `visible_noise`.
             out: for the result of a picture above two megapixels; it may be `enhanced`. None: a new array.
         """
-        network, levels = self.select_network(enhanced, True), visible.levels
+        network, levels = self.select_network(enhanced, "brightened"), visible.levels
         if not levels:
             return self._cleaned(enhanced, visible.map, network, visible.share)
         size = enhanced.shape[0] * enhanced.shape[1]
@@ -273,7 +271,7 @@ def find_denoiser(model: Path | str) -> Path:
     purpose = read_info(folder).purpose
     if purpose != "denoise":
         raise UsageError(f"the denoiser {model}: a model to {COMMANDS[purpose]}, not to denoise; name a shipped one "
-                         f"({PHOTO}), a run of denoiser_train or denoise_train, or imported weights (ffdnet, pixelrl)")
+                         f"({SHIPPED[3]}), a run of denoiser_train or denoise_train, or imported weights (ffdnet, pixelrl)")
     return folder
 
 

@@ -48,8 +48,9 @@ def shelf(tmp_path, monkeypatch):
     for channels, name in denoise.SHIPPED.items():
         network = stir(make_model("denoiser", channels=channels, **SMALL))
         save_checkpoint(tmp_path / name, network)
-    save_checkpoint(tmp_path / "photo", stir(make_model("denoiser", noise_floor=0.01, **SMALL), 0.2))
-    monkeypatch.setattr(denoise, "PHOTO", str(tmp_path / "photo"))
+    for seed, kind in enumerate(denoise.PROCESSED):
+        save_checkpoint(tmp_path / kind, stir(make_model("denoiser", noise_floor=0.01, **SMALL), 0.2 + 0.1 * seed))
+    monkeypatch.setattr(denoise, "PROCESSED", {kind: str(tmp_path / kind) for kind in denoise.PROCESSED})
     policy = save_checkpoint(tmp_path / "policy", stir(make_tone()))
     monkeypatch.setattr(denoise, "SHIPPED", {c: str(tmp_path / name) for c, name in denoise.SHIPPED.items()})
     return tmp_path / "denoiser-grey", policy
@@ -189,19 +190,20 @@ def test_grey_photographs_stay_grey(shelf, tmp_path):
 
 
 def test_camera_noise_goes_through_the_network_that_knows_it(shelf, tmp_path):
-    """Whatever the file; so does what brightening shows. Fine noise and a noise that is named do not; grey has its
+    """Whatever the file; what brightening shows goes through another. Fine noise and a noise that is named do not; grey has its
     own."""
     smooth = np.kron(np.arange(60, 180, 10, dtype=np.uint8).reshape(3, 4)[:, :, None], np.ones((48, 48, 3), np.uint8))
-    camera = CameraSettings(1, shot=3e-3, read=4e-3, smoothing_strength=2, quality=92)
-    hidden = camera.photograph(smooth, np.random.default_rng(0))
+    settings = CameraSettings(1, shot=3e-3, read=4e-3, smoothing_strength=2, quality=92)
+    hidden = settings.photograph(smooth, np.random.default_rng(0))
     fine = (smooth + 15 * np.random.default_rng(0).standard_normal(smooth.shape)).clip(0, 255).astype(np.uint8)
-    theirs, photo = Denoiser(), Denoiser(tmp_path / "photo")
-    assert np.array_equal(theirs(hidden), photo(hidden))
-    assert not np.array_equal(theirs(fine), photo(fine))
-    assert not np.array_equal(Denoiser(noise=5)(hidden), Denoiser(tmp_path / "photo", noise=5)(hidden))
-    assert np.array_equal(theirs.denoise_enhanced(fine, fine, None), photo.denoise_enhanced(fine, fine, None))
-    assert (theirs.noise_of(fine, camera_jpeg=True) > theirs.noise_of(fine)).all()
-    assert theirs.select_network(np.zeros((8, 8, 3), np.uint8), camera_jpeg=True).channels == 1
+    theirs, camera, brightened = Denoiser(), Denoiser(tmp_path / "camera"), Denoiser(tmp_path / "brightened")
+    assert np.array_equal(theirs(hidden), camera(hidden))
+    assert not np.array_equal(theirs(hidden), brightened(hidden))
+    assert not np.array_equal(theirs(fine), camera(fine))
+    assert not np.array_equal(Denoiser(noise=5)(hidden), Denoiser(tmp_path / "camera", noise=5)(hidden))
+    assert np.array_equal(theirs.denoise_enhanced(fine, fine, None), brightened.denoise_enhanced(fine, fine, None))
+    assert (theirs.noise_of(fine, "brightened") > theirs.noise_of(fine)).all()
+    assert theirs.select_network(np.zeros((8, 8, 3), np.uint8), "camera").channels == 1
 
 
 def test_the_command(shelf, tmp_path, capsys, monkeypatch):
