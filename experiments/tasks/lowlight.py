@@ -218,7 +218,8 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
             if train.device not in ("auto", "cpu") or train.precision != "32" or train.devices > 1:
                 raise UsageError(f"--workers {workers} share weights in memory: they need --device cpu, --precision "
                                  f"32 and --devices 1; got {train.device}, {train.precision} and {train.devices}")
-            if config.learners.a3c.value_warmup_updates or any(config.learners.a3c.kl_ref_coef):
+            a3c: A3CConfig = getattr(config.learners, train.learner)
+            if a3c.value_warmup_updates or any(a3c.kl_ref_coef):
                 raise UsageError("--a3c.value-warmup-updates and --a3c.kl-ref-coef are for the batched learner: leave "
                                  "out --workers")
 
@@ -275,8 +276,8 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
     def make_learner(self, config: LowLightConfig, network: Any, device: torch.device) -> Learner:
         train = config.train
         if train.workers > 1:
-            return AsyncA3C(network, self.reward(config), config.learners.a3c, seed=train.seed, device=device,
-                                   workers=train.workers)
+            return AsyncA3C(network, self.reward(config), getattr(config.learners, train.learner), seed=train.seed,
+                            device=device, workers=train.workers)
         return super().make_learner(config, network, device)
 
     def batches(self, config: LowLightConfig, data: Dataset, model: torch.nn.Module) -> Callable[[int], Batch]:

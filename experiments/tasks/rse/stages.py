@@ -151,7 +151,8 @@ class Stages:
                     raise UsageError(f"--warm-start {self.train.warm_start}: its U-Net has another shape than ours; "
                                      f"ask for its own: {asked}")
                 network.network.begin_with(source.network)
-            return AutoencoderLearner(network, self.config.learners.autoencoding, seed=seed, device=self.device)
+            settings: Any = self.config.learners
+            return AutoencoderLearner(network, settings.autoencoding, seed=seed, device=self.device)
 
         evaluator = PassEvaluator(self._validation, self.network.horizon)
         network, _ = self._fit(name, make, self.train.autoencoder_budget(self._sampler.epoch, share), evaluator,
