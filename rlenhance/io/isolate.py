@@ -78,7 +78,11 @@ def run_isolated(function: Callable[..., R], *arguments: Any, name: Path | str, 
     if not (0 < seconds <= MOST_SECONDS and 0 < memory <= MOST_MEMORY):
         raise UsageError(f"seconds must be above 0 and at most {MOST_SECONDS:g}, memory above 0 and at most "
                          f"{MOST_MEMORY:g} MiB; got {seconds:g} and {memory:g}")
-    job = f"{function.__module__}:{function.__qualname__}", arguments, options, seconds, memory
+    try:
+        folder = os.getcwd()
+    except FileNotFoundError:  # it was removed
+        folder = "/"
+    job = f"{function.__module__}:{function.__qualname__}", folder, arguments, options, seconds, memory
     return cast(R, _POOL.run(job, str(name), seconds, memory))
 
 
@@ -239,12 +243,14 @@ def _serve(number: int) -> None:
     idle = _address_space()
     while True:
         try:
-            function, *call = receive_value(other)
+            function, folder, *call = receive_value(other)
         except EOFError:
             return
         try:
             work = named(function)
             send_value(other, None)
+            with contextlib.suppress(OSError):
+                os.chdir(folder)  # that of the caller now, for names that are relative
             kind, result, warned = _carry_out(work, *call)
             send_value(other, (kind, result, warned, _address_space() < idle + _GROWTH))
             del call, result

@@ -93,6 +93,18 @@ def test_the_child_imports_no_torch():
     assert not {"torch", "scipy"} & set(_run(eval, "list(__import__('sys').modules)"))
 
 
+def test_a_relative_name_means_the_folder_of_the_call(tmp_path, monkeypatch):
+    """Also in a child that began in another one, or where the folder is gone."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.txt").write_text(name)
+        monkeypatch.chdir(tmp_path / name)
+        assert run_isolated(os.stat, "own.txt", name="own.txt", seconds=5, memory=100)[6] == len(name)
+    (tmp_path / "second/own.txt").unlink()
+    (tmp_path / "second").rmdir()
+    assert run_isolated(divmod, 7, 2, name="7", seconds=5, memory=100) == (3, 1)
+
+
 def test_errors_of_the_function_are_raised():
     """A UsageError with its text, and any other error as itself."""
     with pytest.raises(UsageError, match="empty"):
