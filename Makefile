@@ -14,7 +14,7 @@ test: $(VENV)/.dev            ## the test suite (about ten minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not statistical"
 
 test-slow: $(VENV)/.dev       ## what is slow: every command and example of the pages, notebooks, processes, killed trainings
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 -m "slow and not statistical"
 
 evidence: $(VENV)/.dev        ## learners reach their scores, over seeds; log in runs/evidence.xml
 	$(BIN)/python -m pytest -m statistical -rA --junitxml=runs/evidence.xml

@@ -91,6 +91,7 @@ def test_published_commands_read_their_folders(published, command, updates):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("paper", [(), ("--paper-config",)], ids=["", "paper"])
 @pytest.mark.parametrize("command", [CELEBA, SIDD], ids=["celeba", "sidd"])
 def test_published_commands_run_as_they_are(published, command, paper):

@@ -173,7 +173,9 @@ def test_what_a_photograph_costs_is_measured_of_one_result():
 def test_benchmarks_of_processes_run(tmp_path):
     """So do those that start processes."""
     tables = main(Arguments(("processes", "memory", "photo"), tmp_path, repeats=1, quick=True))
-    assert all(value > 0 for name in ("processes", "memory") for row in tables[name].rows for value in row[1:])
+    assert all(value > 0 for row in tables["processes"].rows for value in row[1:])
+    for _, pictures, above, whole, step in tables["memory"].rows:  # so small an update may need no more than the start
+        assert pictures > 0 and whole > 100 and above >= 0 and step >= 0
     assert all(row[3] > 0 for row in tables["photo"].rows)
 
 
