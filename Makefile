@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproject.toml rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/kernels.c rlenhance/engine/compiled.h
 
-.PHONY: train test test-slow evidence stress lint docs bench results screenshots clean
+.PHONY: train test test-slow evidence stress lint docs bench networks results screenshots clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -40,6 +40,9 @@ docs: $(VENV)/.docs           ## the documentation as a site that opens offline:
 
 bench: $(VENV)/.core          ## what training costs, side by side, into runs/benchmarks (docs/results/benchmarks.md)
 	$(BIN)/python -m benchmarks
+
+networks: $(VENV)/.core       ## how each shipped network was trained: time, seed and commands, from the cards
+	$(BIN)/python -m research.networks
 
 results: $(VENV)/.core        ## the tables of the pages from docs/results/tables; research/results.py takes new ones
 	$(BIN)/python -m research.results
