@@ -119,12 +119,25 @@ def test_examples_run(path):
 
 
 @pytest.mark.parametrize("name", rlenhance.__all__)
-def test_the_front_door_opens(name):
-    """Every name that the package offers can be had from it."""
-    assert getattr(rlenhance, name).__doc__
+def test_each_name_can_be_imported(name):
+    """By a from-import, as users write it; what it gives is documented."""
+    scope: dict = {}
+    exec(f"from rlenhance import {name}", scope)
+    assert scope[name].__doc__
 
 
 def test_the_front_door_names_what_it_offers():
     """A name that it does not offer is answered with those that it does."""
     with pytest.raises(AttributeError, match=", ".join(rlenhance.__all__)):
         _ = rlenhance.Enhanser
+
+
+def test_the_checker_sees_the_same_names():
+    """What is loaded on first use is imported for type checkers too, and listed; nothing of it is loaded at once."""
+    tree = ast.parse(Path(rlenhance.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    named = {alias.asname or alias.name for node in block.body if isinstance(node, ast.ImportFrom)
+             for alias in node.names}
+    named |= {target.id for node in block.body if isinstance(node, ast.Assign) for target in node.targets}
+    assert set(rlenhance.__all__) <= named
+    assert set(rlenhance.__all__) == set(rlenhance._HOMES) and set(rlenhance.__all__) <= set(dir(rlenhance))

@@ -4,14 +4,7 @@ import json
 
 import pytest
 
-from research.cluster_run import (
-    Arguments,
-    main,
-    make_photographs,
-    of_linear,
-    read_ledger,
-    steady_rate,
-)
+from research.cluster_run import Arguments, main, make_photographs, of_linear, read_ledger, steady_rate
 from rlenhance.io import read
 
 

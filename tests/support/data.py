@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.io import savemat
 
 from rlenhance.io import write
@@ -93,3 +94,14 @@ def make_records(path, pictures, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(framed(example(picture, **options)) for picture in pictures))
     return path
+
+
+def noise_picture(seed, size=(20, 24)):
+    """A picture of nothing but noise, (H, W, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def assert_same_batch(one, other):
+    """Pictures and references are equal, bit by bit."""
+    assert torch.equal(one.image, other.image)
+    assert torch.equal(one.target, other.target)

@@ -1,5 +1,6 @@
 """Made-up weights of published networks, and their law in NumPy."""
 
+
 import numpy as np
 import torch
 
@@ -95,3 +96,28 @@ def made_up_rl_tools(folder, seed=0):
             arrays[f"{name}.biases"] = np.zeros(shape[-1], np.float32)
         np.savez(folder / f"tool{number:02d}.npz", **arrays)
     return folder
+
+
+def made_up_gated(width=48):
+    """A file of the gated PixelRNN's names and shapes."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"input_conv": (width, 4, 7, 7), "convlstm.conv": (4 * width, 2 * width, 3, 3),
+              "output_conv.0": (32, width, 3, 3), "output_conv.2": (3, 32, 1, 1)}
+    norms = {}
+    for i in range(3):
+        for part in "fg":
+            shapes[f"layers.{i}.conv_{part}"] = (width, width, 3, 3)
+            norms[f"layers.{i}.bn_{part}"] = width
+    for i in range(2):
+        for j in (0, 3):
+            shapes[f"res_blocks.{i}.block.{j}"] = (width, width, 3, 3)
+            norms[f"res_blocks.{i}.block.{j + 1}"] = width
+    found = {}
+    for name, shape in shapes.items():
+        found[f"{name}.weight"] = 0.05 * torch.randn(shape, generator=generator)
+        found[f"{name}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
+    for name, count in norms.items():
+        found |= {f"{name}.{part}": torch.rand(count, generator=generator) + 0.5
+                  for part in ("weight", "bias", "running_mean", "running_var")}
+        found[f"{name}.num_batches_tracked"] = torch.tensor(7)
+    return found

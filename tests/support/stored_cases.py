@@ -31,8 +31,8 @@ _PHOTO_MODELS = ("balanced", "natural", "natural-direct", "reference", "referenc
 _PRESETS = ("natural", "bright", "night-mood", "vivid", "print", "subtle", "documentary")
 _ENHANCE = (
     "--exposure 0.25", "--exposure 0.6", "--exposure 0.45 --contrast 0.5", "--contrast -0.6", "--color 0.7",
-    "--color -0.5", "--highlights 0.8", "--strength 0.5", "--strength 0.8 --exposure 0.3", "--exposure-shift 0.7", "--denoise 0",
-    "--denoise 1", "--denoise auto", "--white auto", "--white keep", "--white 2800", "--steps 1",
+    "--color -0.5", "--highlights 0.8", "--strength 0.5", "--strength 0.8 --exposure 0.3", "--exposure-shift 0.7",
+    "--denoise 0", "--denoise 1", "--denoise auto", "--white auto", "--white keep", "--white 2800", "--steps 1",
     "--denoiser denoiser", "--region mask.png", "--match-style bright.jpg", "--model relight --smoothness 0.7",
     "--recipe recipe.json", "--strip", "--cube look.cube", "--explain sheet.png",
     "--save-recipe kept.json", "--json",

@@ -6,22 +6,27 @@ The last tests need the published files: RLENHANCE_DATA names a folder with weig
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from scipy.ndimage import correlate
 
 from rlenhance.agents.base import make_env
 from rlenhance.agents.rollout import collect_rollout
+from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.collapse import collapse_metrics, collapse_warning, policy_collapse_metrics
-from rlenhance.experiments.core.published_weights import read_rellie, read_zero_dce
+from rlenhance.experiments.core.published_weights import read_pixelrl, read_rellie, read_zero_dce
 from rlenhance.experiments.tasks.lowlight_evaluate import score_picture
 from rlenhance.io import read
+from rlenhance.learning.actions import PIXELRL_TOOLS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import build_model
 from rlenhance.learning.ops.image import to_tensor
 from rlenhance.learning.rewards import Reward, RewardWeights
-from tests.support.published import convolve, made_up_rellie, made_up_zero_dce
+from tests.support.pictures import noisy
+from tests.support.published import convolve, made_up_pixelrl, made_up_rellie, made_up_zero_dce
 
 DATA = os.environ.get("RLENHANCE_DATA")
 published = pytest.mark.skipif(not DATA, reason="RLENHANCE_DATA names no folder with weights/ and lowlight/")
@@ -218,3 +223,51 @@ def test_published_zero_dce_brightens_as_published():
         expected = published_curves(batch.image[0].numpy(), tensors)
         np.testing.assert_allclose(result[0].numpy(), expected, atol=1e-4, err_msg=name)
         assert result.mean() > 2 * batch.image.mean(), name
+
+
+def pixelrl_tools(x):
+    """The released transition's candidates, with OpenCV, for (H, W) float32; the median's border is mirrored here."""
+    return np.stack([x - 1 / 255, x, x + 1 / 255, cv2.GaussianBlur(x, (5, 5), 0.5), cv2.bilateralFilter(x, 5, 0.1, 5),
+                     ndimage.median_filter(x, 5, mode="mirror"), cv2.GaussianBlur(x, (5, 5), 1.5),
+                     cv2.bilateralFilter(x, 5, 1.0, 5), cv2.boxFilter(x, -1, (5, 5))])
+
+
+def test_pixelrl_acts_as_published(tmp_path):
+    """The same tool on every pixel at every step, and the same pictures, as a re-computation in NumPy and OpenCV."""
+    arrays = made_up_pixelrl()
+    np.savez(tmp_path / "pretrained_25.npz", **arrays)
+    policy = read_pixelrl(tmp_path / "pretrained_25.npz")
+    assert policy.noise == (25, 25) and policy.horizon == 5 and policy.actions.tools == PIXELRL_TOOLS
+    image = noisy(1, size=(16, 19)).image
+    with torch.no_grad():
+        episode = build_model(policy).run(image)
+    x, hidden, taken = image[0, 0].numpy(), np.zeros((64, 16, 19)), set()
+    for action, state in zip(episode.actions, episode.states[1:], strict=True):
+        choice, hidden = pixelrl_step(x[None].astype(np.float64), hidden, arrays)
+        np.testing.assert_array_equal(action["local"][0, 0], choice)
+        x = np.take_along_axis(pixelrl_tools(x), choice[None], 0)[0].astype(np.float32)
+        np.testing.assert_allclose(state[0, 0], x, atol=1e-4)
+        taken |= set(choice.ravel())
+    assert len(taken) > 2
+    np.savez(tmp_path / "other.npz", **{key: value for key, value in arrays.items() if key != "conv_R/W"})
+    with pytest.raises(UsageError, match="lacks conv_R/W; pixelrl takes a released"):
+        read_pixelrl(tmp_path / "other.npz")
+
+
+def pixelrl_step(x, hidden, arrays):
+    """Tool of every pixel, and the next hidden state, as published, in NumPy: x (1, H, W)."""
+    def conv(name, value, dilation=1):
+        weight = arrays[f"{name}/W"].astype(np.float64)
+        return convolve(value, weight, arrays.get(f"{name}/b", np.zeros(len(weight))).astype(np.float64), dilation)
+
+    def sigmoid(value):
+        return 1 / (1 + np.exp(-value))
+
+    seen = np.maximum(conv("conv1", x), 0)
+    for name, dilation in (("2", 2), ("3", 3), ("4", 4), ("5_pi", 3), ("6_pi", 2)):
+        seen = np.maximum(conv(f"diconv{name}/diconv", seen, dilation), 0)
+    update = sigmoid(conv("conv7_Wz", seen) + conv("conv7_Uz", hidden))
+    reset = sigmoid(conv("conv7_Wr", seen) + conv("conv7_Ur", hidden))
+    new = np.tanh(conv("conv7_W", seen) + conv("conv7_U", reset * hidden))
+    hidden = (1 - update) * hidden + update * new
+    return conv("conv8_pi/model", hidden).argmax(0), hidden

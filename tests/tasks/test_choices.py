@@ -18,6 +18,8 @@ from rlenhance.learning.nn.backbones import BACKBONES
 from rlenhance.learning.rewards import RewardWeights
 from tests.support.training import train_lowlight
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @dataclass(frozen=True)
 class Gamma(PointwiseActions):

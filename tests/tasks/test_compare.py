@@ -29,6 +29,8 @@ from rlenhance.learning.ops.image import NOISE_MARGIN
 from tests.support.data import make_pairs
 from tests.support.networks import stir
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 BACKBONE = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
 RESTORER = {"backbone": {"name": "compact", "width": 8, "stride": 4}, "num_passes": 1}
 

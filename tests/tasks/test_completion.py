@@ -1,21 +1,12 @@
-"""Holes: found, made and filled; what stands outside stays; the MDP over the hole's pixels obeys its laws."""
+"""Completing as a task: the pairs of a folder, the MDP over the hole's pixels, its policies, their training."""
 
-import json
-import warnings
-
-import cv2
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 from scipy.ndimage import distance_transform_edt
-from scipy.sparse import lil_matrix
-from scipy.sparse.linalg import spsolve
 
 from rlenhance.agents import A3C, A3CConfig, Direct
 from rlenhance.agents.rollout import scope_rewards
-from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import CompletionEnv
 from rlenhance.envs.completion import COMPLETION_REWARD
@@ -30,8 +21,7 @@ from rlenhance.experiments.tasks.completion import (
 )
 from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.hub.shipped import locate
-from rlenhance.io import read, write
-from rlenhance.io.masks import read_mask
+from rlenhance.io import write
 from rlenhance.learning.actions import ACTION_SETS, apply_action
 from rlenhance.learning.data import (
     Batch,
@@ -54,36 +44,12 @@ from rlenhance.learning.models.completion_policy import completion_input, copy_f
 from rlenhance.learning.models.restorer import pixel_shuffle_to
 from rlenhance.learning.nn.distributions import PixelCategorical
 from rlenhance.learning.ops.mask_windows import MaskWindows
-from rlenhance.learning.ops.masked_tensors import composite, downscale_masked, harmonic_fill, on_tensors
+from rlenhance.learning.ops.masked_tensors import composite, harmonic_fill
 from rlenhance.learning.rewards import Reward, RewardWeights
-from rlenhance.ops.inpaint import INPAINT_METHODS
-from rlenhance.ops.masks import MASK_GENERATORS, detect_mask, dilate_soft_edge, mask_from_difference
-from rlenhance.pipelines.complete import Completer, mask_regions
+from rlenhance.ops.masks import MASK_GENERATORS
+from tests.support.pictures import holed, room, square
 
 SMALL = {"name": "gru_unet", "memory": "none", "widths": (8, 8), "blocks": (1, 1)}
-
-
-def room(seed=0, height=96, width=96):
-    """A bright picture with edges and some grain, (H, W, 3) uint8."""
-    rng = np.random.default_rng(seed)
-    soft = cv2.resize(rng.integers(60, 230, (5, 5, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
-    soft[height // 2 :, : width // 3] //= 2
-    return np.clip(soft + rng.normal(0, 4, soft.shape), 40, 255).astype(np.uint8)
-
-
-def square(height=96, width=96, top=20, left=30, side=28):
-    mask = np.zeros((height, width), bool)
-    mask[top : top + side, left : left + side] = True
-    return mask
-
-
-def holed(count=2, size=24, seed=0):
-    """A batch whose holes are black, with originals."""
-    generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    target = torch.rand(count, 3, size, size, generator=generator) * 0.8 + 0.1
-    masks = [MASK_GENERATORS["square"](size, size, rng) for _ in range(count)]
-    mask = torch.from_numpy(np.stack(masks))[:, None].float()
-    return Batch(target * (1 - mask), target, mask)
 
 
 @pytest.fixture
@@ -96,72 +62,6 @@ def bedrooms(tmp_path):
         write(np.where(mask[..., None], 0, picture).astype(np.uint8),
               tmp_path / "beds/occluded_images" / f"occluded_bed_{index}.jpg", quality=98)
     return tmp_path / "beds"
-
-
-# --- where holes are ---
-
-
-def test_the_difference_gives_the_rectangle_despite_speckle():
-    """JPEG's noise is no hole; what hangs on at a side is left out; equal pictures have none."""
-    picture, mask = room(), square()
-    occluded = np.where(mask[..., None], 0, picture)
-    occluded[::7, ::11] ^= 31  # speckle
-    occluded[44, 58:90] = 0  # a scratch that begins at the hole
-    assert (mask_from_difference(occluded, picture) == mask).all()
-    with pytest.raises(UsageError, match="there is no hole"):
-        mask_from_difference(picture, picture)
-    with pytest.raises(UsageError, match="96x96 and its original 96x90"):
-        mask_from_difference(picture, picture[:90])
-
-
-def test_black_holes_are_found_and_dark_places_are_not():
-    """Whatever the file did to its edge; a shadow with grain, and a picture without a hole, have none."""
-    picture, mask = room(), square()
-    occluded = np.where(mask[..., None], 0, picture)
-    coded = cv2.imdecode(cv2.imencode(".jpg", occluded, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_UNCHANGED)
-    for image, side in ((occluded, None), (coded, None), (coded, 28), (occluded.astype(np.uint16) * 257, None)):
-        found = detect_mask(image, side)
-        assert found is not None and (found ^ mask).sum() <= 4 * 28
-    dark = picture.copy()
-    dark[50:, :60] = np.random.default_rng(0).integers(0, 9, (46, 60, 3))
-    assert detect_mask(picture) is None and detect_mask(dark) is None and detect_mask(picture, 28) is None
-    assert (dilate_soft_edge(occluded, mask) == mask).all()
-    soft = np.where(square(top=18, left=28, side=32)[..., None], picture // 3, picture)
-    soft[mask] = 0
-    assert (dilate_soft_edge(soft, mask) == square(top=18, left=28, side=32)).all()
-    both = np.where(mask[..., None], 0, dark)
-    assert (detect_mask(both, 28) == mask).all()
-
-
-def test_mask_files_say_what_is_wrong_with_them(tmp_path):
-    """White is filled, above 127; another size is told with both; nothing or everything is refused."""
-    mask = square()
-    write(np.repeat(np.where(mask, 128, 127)[..., None], 3, axis=2).astype(np.uint8), tmp_path / "m.png")
-    assert (read_mask(tmp_path / "m.png", (96, 96)) == mask).all()
-    with pytest.raises(UsageError, match="mask is 96x96 and the picture 80x60"):
-        read_mask(tmp_path / "m.png", (60, 80))
-    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "none.png")
-    with pytest.raises(UsageError, match="nothing is white"):
-        read_mask(tmp_path / "none.png")
-
-
-@pytest.mark.parametrize("name", list(MASK_GENERATORS))
-def test_made_holes_leave_something_and_repeat(name):
-    """Every maker gives a mask of the picture's size, not empty, not full, the same for the same stream."""
-    for size in ((40, 64), (128, 128)):
-        one, again = (MASK_GENERATORS[name](*size, np.random.default_rng(3)) for _ in range(2))
-        assert one.shape == size and one.dtype == bool and 0 < one.sum() < one.size and (one == again).all()
-    shares = [MASK_GENERATORS["square"](224, 224, np.random.default_rng(i)) for i in range(3)]
-    assert [int(hole.sum()) for hole in shares] == [67 * 67] * 3
-
-
-def test_reduced_pictures_have_no_black_in_them():
-    """What the hole touches is hole; the mean of the rest is that of known pixels."""
-    image, mask = torch.full((1, 3, 30, 30), 0.7), torch.zeros(1, 1, 30, 30)
-    mask[..., 7:18, 7:18] = 1
-    small, hole = downscale_masked(image * (1 - mask), mask, 10)
-    assert torch.allclose(small[(hole < 1).expand_as(small)], torch.tensor(0.7), atol=1e-5)
-    assert hole.sum() == 16 and (small[(hole > 0).expand_as(small)] == 0).all()
 
 
 # --- data ---
@@ -193,124 +93,7 @@ def test_pairs_are_split_by_id_and_near_duplicates_left_out(bedrooms):
         open_completion(bedrooms)
 
 
-# --- fills ---
-
-
-@pytest.mark.parametrize("name", list(INPAINT_METHODS))
-def test_fills_change_the_hole_alone(name):
-    """Bit for bit; a constant picture comes back; what the hole covers decides nothing."""
-    batch, fill = holed(size=40), on_tensors(INPAINT_METHODS[name])
-    filled = fill(batch.image, batch.mask)
-    known = (batch.mask < 1).expand_as(filled)
-    assert torch.equal(filled[known], batch.image[known]) and filled.min() >= 0 and filled.max() <= 1
-    assert torch.equal(fill(batch.target, batch.mask), filled) or name in ("telea", "navier-stokes")
-    grey = torch.full_like(batch.image, 102 / 255)
-    assert torch.allclose(fill(grey * (1 - batch.mask), batch.mask), grey, atol=3 / 255)
-    with pytest.raises(UsageError, match="covers the whole picture"):
-        INPAINT_METHODS[name](np.zeros((8, 8, 3), np.float32), np.ones((8, 8), bool))
-
-
-@pytest.mark.parametrize("kind", ["square", "brush"])
-def test_the_membrane_solves_laplaces_equation(kind):
-    """The same as a sparse direct solver, with holes that touch the picture's border."""
-    rng = np.random.default_rng(1)
-    image, mask = rng.random((20, 26, 3)), MASK_GENERATORS[kind](20, 26, rng)
-    mask[:4, :5] = True
-    rows, columns = np.nonzero(mask)
-    place = {(r, c): i for i, (r, c) in enumerate(zip(rows, columns, strict=True))}
-    matrix, known = lil_matrix((len(place),) * 2), np.zeros((len(place), 3))
-    for (r, c), i in place.items():
-        for there in ((r + 1, c), (r - 1, c), (r, c + 1), (r, c - 1)):
-            if 0 <= there[0] < 20 and 0 <= there[1] < 26:
-                matrix[i, i] += 1
-                if there in place:
-                    matrix[i, place[there]] -= 1
-                else:
-                    known[i] += image[there]
-    filled = INPAINT_METHODS["laplace"](image.astype(np.float32), mask)
-    np.testing.assert_allclose(filled[mask], spsolve(matrix.tocsr(), known), atol=1e-3)
-
-
-def test_copied_patches_continue_a_pattern():
-    """Stripes go on where the membrane is flat."""
-    stripes = torch.from_numpy(np.where(np.arange(64) // 4 % 2, 0.8, 0.2).astype(np.float32)).expand(1, 3, 64, 64)
-    mask = torch.zeros(1, 1, 64, 64)
-    mask[..., 22:40, 24:42] = 1
-    image = stripes * (1 - mask)
-    errors = {name: masked_error(on_tensors(INPAINT_METHODS[name])(image, mask), stripes, mask).item()
-              for name in ("patches", "laplace")}
-    assert errors["patches"] < 0.05 < 0.15 < errors["laplace"]
-
-
-# --- the tool ---
-
-
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
-def test_photographs_of_any_size_are_filled(kind):
-    """One hole or several, at the border too; outside every value stays; the holes are worked on apart."""
-    picture = room(1, 130, 170)
-    image = {"uint8": picture, "uint16": picture.astype(np.uint16) * 257, "float32": picture / np.float32(255)}[kind]
-    mask = square(130, 170, 0, 0, 12) | square(130, 170, 100, 150, 15)
-    assert len(mask_regions(mask)) == 2
-    result = Completer("telea")(np.where(mask[..., None], 0, image).astype(image.dtype), mask=mask)
-    assert result.dtype == image.dtype and (result[~mask] == image[~mask]).all() and (result[mask] > 0).all()
-    with pytest.raises(UsageError, match="mask is 96x96 and the picture 170x130"):
-        Completer()(image, mask=square())
-    with pytest.raises(UsageError, match="no black rectangle is found"):
-        Completer()(image)
-
-
-def test_a_network_fills_large_holes_without_a_seam(tmp_path):
-    """What it gives for the reduced picture is enlarged and brought to the border's level."""
-    torch.manual_seed(0)
-    save_checkpoint(tmp_path / "run", MODELS.create("completion_restorer", backbone=SMALL, train_size=32))
-    picture, mask = room(2, 200, 260), square(200, 260, 60, 80, 70)
-    completer = Completer(tmp_path / "run")
-    result = completer(np.where(mask[..., None], 0, picture), mask=mask)
-    assert (result[~mask] == picture[~mask]).all()
-    inner, outer = result[60, 80:150].astype(float), picture[59, 80:150].astype(float)
-    assert np.abs(inner - outer).mean() < 12
-    with pytest.raises(UsageError, match=r"rlenhance enhance is the command for it.*laplace"):
-        Completer("natural")
-
-
-def test_the_command_completes_files_and_folders(tmp_path, capsys):
-    """By mask file, mask folder and detection; 16 bits and transparency stay; what is missing is named."""
-    picture, mask = room(), square()
-    write(np.where(mask[..., None], 0, picture), tmp_path / "in/bed.png")
-    write(np.where(mask[..., None], 0, picture).astype(np.uint16) * 257, tmp_path / "in/deep.png")
-    for name in ("bed", "deep"):
-        write(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2), tmp_path / "masks" / f"{name}.png")
-    assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "masks"), "-o", str(tmp_path / "out"),
-                 "--json"]) == 0
-    told = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert told["decision"] == {"hole": round(28 * 28 / 96**2, 5), "filled_by": Completer().filled_by}
-    deep = read(tmp_path / "out/deep.png").pixels
-    assert deep.dtype == np.uint16 and (deep[~mask] == picture[~mask].astype(np.uint16) * 257).all()
-    assert main(["complete", str(tmp_path / "in/bed.png"), "--auto-mask", "-m", "navier_stokes"]) == 0
-    found = read(tmp_path / "in/bed_completed.png").pixels
-    assert (found[~mask] == picture[~mask]).all() and (found[mask].max(axis=1) > 20).all()
-    assert main(["complete", str(tmp_path / "in/bed.png"), "--auto-mask"]) == 2
-    assert "bed_completed.png: exists" in capsys.readouterr().err
-    assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "out"), "-o", str(tmp_path / "o2"),
-                 "--model", "laplac"]) == 2
-    assert "laplac: no such run" in capsys.readouterr().err
-    (tmp_path / "masks/deep.png").unlink()
-    assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "masks"), "-o", str(tmp_path / "o2")]) == 2
-    assert "holds no mask for" in capsys.readouterr().err
-
-
 # --- the MDP ---
-
-
-def test_gymnasium_finds_nothing_to_complain_of():
-    """The checker passes without a warning for both action sets."""
-    for arguments in ({"size": 32}, {"actions": "touch_up", "size": 24, "holes": "brush", "horizon": 1}):
-        env = gymnasium.make("rlenhance/Completion-v0", render_mode="rgb_array", **arguments)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            check_env(env.unwrapped, skip_render_check=False)
-        assert [str(warning.message) for warning in caught] == []
 
 
 def test_the_reward_telescopes_and_only_the_hole_changes(generator):
@@ -594,20 +377,3 @@ def test_learners_train_resume_and_are_compared(tmp_path, bedrooms, capsys):
     with pytest.raises(UsageError, match="a CompletionPolicy, no network that fills holes in one pass"):
         train(COMPLETION, CompletionConfig(CompletionTrainConfig(**common), data,
                                            CompletionNetworkConfig(prior=str(runs["a3c"]))))
-
-
-def test_no_mask_is_lost_and_no_photograph_is_its_own(tmp_path, monkeypatch, capsys):
-    """A result never takes a mask's place, and a photograph that stands for its own mask is named."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "masks").mkdir()
-    write(room(), tmp_path / "a.png")
-    for place in ("m.png", "masks/a.png"):
-        write(np.repeat(np.where(square(), 255, 0)[..., None], 3, axis=2).astype(np.uint8), tmp_path / place)
-    before = (tmp_path / "m.png").read_bytes()
-    for words, reason in ((["--mask", "m.png", "-o", "m.png", "--overwrite"], "would replace"),
-                          (["--mask", "masks", "-o", "masks/a.png", "--overwrite"], "would overwrite it"),
-                          (["--mask", "a.png"], "photograph itself"), (["--mask", ""], "photograph itself")):
-        assert main(["complete", "a.png", "--model", "laplace", *words]) == 2
-        assert reason in capsys.readouterr().err
-    assert (tmp_path / "m.png").read_bytes() == before
-    assert not (tmp_path / "a_completed.png").exists()

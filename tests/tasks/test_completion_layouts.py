@@ -1,7 +1,5 @@
 """The folders of the two completion projects, as they lie on their users' disks: masks, layouts, tables."""
 
-import cv2
-import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
@@ -11,58 +9,12 @@ from rlenhance.experiments.tasks.completion import CompletionDataConfig
 from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON, CompletionCompareConfig
 from rlenhance.io import read
 from rlenhance.learning.data import ImageCache, load_completion, open_completion
-from rlenhance.ops.masks import detect_mask, dilate_soft_edge, mask_from_difference
-from tests.support.bedrooms import BOXES, bedroom, boxes, make_bedrooms, occlude, overlap
+from tests.support.bedrooms import BOXES, boxes, make_bedrooms, overlap
 
 
 @pytest.fixture
 def published(tmp_path):
     return make_bedrooms(tmp_path)
-
-
-# --- masks ---
-
-
-@pytest.mark.parametrize("quality", [95, 80])
-def test_every_black_box_is_in_the_mask(quality):
-    """Of the difference, and of the detection: a box that is left out would count as known picture."""
-    picture, mask = bedroom(), boxes(*BOXES)
-    occluded = occlude(picture, mask, quality)
-    for found in (mask_from_difference(occluded, picture), dilate_soft_edge(occluded, detect_mask(occluded))):
-        assert (mask & ~found).sum() < 0.05 * mask.sum() and overlap(found, mask) > 0.85
-    known = boxes(*((top, left, 40, 40) for top, left, *_ in BOXES))
-    assert overlap(detect_mask(occlude(picture, known, quality), 40), known) > 0.9
-
-
-def test_other_shapes_keep_their_shape():
-    """A disc and a bent stroke are no rectangles; compression noise around them is none of them."""
-    canvas = np.zeros((112, 112), np.uint8)
-    cv2.circle(canvas, (35, 40), 20, 1, -1)
-    cv2.polylines(canvas, [np.array([[60, 80], [85, 95], [100, 60]])], False, 1, 9)
-    mask, picture = canvas > 0, bedroom(3)
-    found = mask_from_difference(occlude(picture, mask, 92), picture)
-    assert (mask & ~found).sum() < 0.05 * mask.sum() and overlap(found, mask) > 0.7
-
-
-def test_a_box_over_something_dark_stays_a_box():
-    """Where the original is black too nothing differs; the painted rectangle is the hole all the same."""
-    picture, mask = bedroom(), boxes((20, 30, 48, 48))
-    picture[20:40, 30:55] = 2
-    assert overlap(mask_from_difference(occlude(picture, mask, 95), picture), mask) > 0.9
-
-
-def test_the_threshold_of_the_difference_is_an_option():
-    """A faint box is there below its difference and not above it; outside (0, 3) there is no threshold."""
-    picture, mask = np.full((64, 64, 3), 120, np.uint8), boxes((10, 10, 24, 24), side=64)
-    faint = np.where(mask[..., None], 110, picture).astype(np.uint8)
-    assert (mask_from_difference(faint, picture) == mask).all()
-    with pytest.raises(UsageError, match=r"by more than 0\.2"):
-        mask_from_difference(faint, picture, 0.2)
-    with pytest.raises(UsageError, match=r"between 0 and 3.*got 0"):
-        mask_from_difference(faint, picture, 0.0)
-
-
-# --- layouts ---
 
 
 def test_the_pairs_masks_hold_both_boxes(published):

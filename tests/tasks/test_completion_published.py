@@ -35,7 +35,9 @@ from rlenhance.learning.metrics.full_reference import ssim_map
 from rlenhance.learning.models import MODELS, warm_start
 from rlenhance.learning.models.warm_start import backbone_recipe
 from tests.support.bedrooms import BOXES, boxes, make_bedrooms, overlap
-from tests.tasks.test_restore import made_up_gated
+from tests.support.published import made_up_gated
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 GATED, CONVLSTM = "gated_pixelrnn", "convlstm_autoencoder"
 

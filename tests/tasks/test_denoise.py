@@ -1,25 +1,19 @@
-"""Denoising with filters: noise, environment, policies, training and comparison, on small pictures."""
+"""Denoising with filters: the environment, policies, training and comparison, on small pictures."""
 
 import dataclasses
 import json
-import warnings
 from pathlib import Path
 
-import cv2
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from scipy import ndimage
 
 from rlenhance.agents import A3C, A3CConfig
 from rlenhance.core.arrays import NUM_D4, d4_inverse, d4_transform
-from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.errors import UsageError
 from rlenhance.envs import DenoiseEnv
 from rlenhance.experiments.core.compare import compare
-from rlenhance.experiments.core.published_weights import read_pixelrl
 from rlenhance.experiments.core.train import train
 from rlenhance.experiments.tasks import denoise_baselines as denoise_rules
 from rlenhance.experiments.tasks.denoise import (
@@ -34,23 +28,16 @@ from rlenhance.experiments.tasks.denoise import (
 from rlenhance.experiments.tasks.denoise_baselines import best_sequences, filtered
 from rlenhance.experiments.tasks.denoise_compare import DENOISE_COMPARISON, DenoiseCompareConfig
 from rlenhance.io import write
-from rlenhance.learning.actions import PIXELRL_TOOLS
-from rlenhance.learning.data import NOISES, Batch, parse_noise
+from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS, GreedyEpisode, build_model, warm_start
 from rlenhance.learning.models.restorer import measured_noise
 from rlenhance.learning.models.warm_start import as_restorer
 from rlenhance.ops.plane_statistics import noise_deviation
-from tests.support.published import convolve, made_up_pixelrl
+from tests.support.pictures import noisy, scene
 
 SMALL = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
-
-
-def scene(seed=0, size=(48, 56)):
-    """A grey picture of flat parts and edges, (H, W) uint8."""
-    coarse = np.random.default_rng(seed).integers(40, 216, (-(-size[0] // 8), -(-size[1] // 8)))
-    return np.kron(coarse, np.ones((8, 8)))[: size[0], : size[1]].astype(np.uint8)
 
 
 @pytest.fixture
@@ -59,66 +46,6 @@ def folder(tmp_path):
     for index in range(12):
         write(np.repeat(scene(index)[:, :, None], 3, axis=2), tmp_path / "clean" / f"{index:02d}.png")
     return tmp_path / "clean"
-
-
-def noisy(count=2, level="25", size=(24, 32), planes=1):
-    """Scenes with noise, and without."""
-    noise = parse_noise(level)
-    clean = [np.repeat(scene(index, size)[:, :, None], planes, axis=2) for index in range(count)]
-    return Batch(*(torch.from_numpy(np.stack(part)).permute(0, 3, 1, 2).float() for part in (
-        [noise(picture, np.random.default_rng(index)) for index, picture in enumerate(clean)],
-        [picture / 255 for picture in clean])))
-
-
-# --- noise ---
-
-
-@pytest.mark.parametrize("name", list(NOISES))
-def test_noise_comes_from_its_stream_alone(name):
-    """The same stream spoils alike, another one does not (JPEG draws nothing); 8 bits are 8 bits."""
-    picture = np.repeat(scene()[:, :, None], 3, axis=2)
-    noise = NOISES.create(name)
-    first, again, other = (noise(picture, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert first.dtype == np.float32 and np.array_equal(first, again)
-    assert np.array_equal(first, other) == (name == "jpeg") and not np.array_equal(first, picture / 255)
-    rounded = NOISES.create(name, eight_bit=True)(picture, np.random.default_rng(1)) * 255
-    assert np.allclose(rounded, rounded.round(), atol=1e-4) and rounded.min() >= 0 and rounded.max() <= 255
-
-
-def test_gaussian_noise_has_its_deviation_and_is_not_clipped():
-    """25 means 25/255 everywhere; white pictures get brighter than white."""
-    white = np.full((128, 128, 1), 255, np.uint8)
-    result = parse_noise("25")(white, np.random.default_rng(0))
-    assert result.std() == pytest.approx(25 / 255, rel=0.03) and result.max() > 1.2
-    drawn = [parse_noise("blind")(white, np.random.default_rng(seed)).std() * 255 for seed in range(20)]
-    assert 4 < min(drawn) < 20 and 40 < max(drawn) < 57
-
-
-def test_sensor_noise_grows_with_the_light():
-    """A tenth of white's deviation in the dark; half the variance in the middle."""
-    noise = parse_noise("poisson_gaussian:20")
-    deviations = [noise(np.full((128, 128, 1), level, np.uint8), np.random.default_rng(0)).std() * 255
-                  for level in (0, 128, 255)]
-    assert deviations == pytest.approx([2, 14.2, 20], rel=0.05)
-
-
-def test_salt_and_pepper_hits_its_share():
-    """Of every hundred values, so many are black or white, half and half."""
-    result = parse_noise("salt_pepper:10")(np.full((200, 200, 1), 128, np.uint8), np.random.default_rng(0))
-    assert (result == 0).mean() == pytest.approx(0.05, abs=0.005)
-    assert (result == 1).mean() == pytest.approx(0.05, abs=0.005)
-
-
-@pytest.mark.parametrize("text, error, says", [
-    ("gausian", UnknownName, "unknown noise 'gausian': did you mean gaussian"),
-    ("gaussian:x", UsageError, "a number or a range, as in 25 or 5-55; got 'x'"),
-    ("120", UsageError, "between 0 and 100 255ths"), ("-3", UsageError, "noise level"), ("nan", UnknownName, "nan"),
-    ("30-20", UsageError, "the lower one first"), ("jpeg:0", UsageError, "between 1 and 100 of quality"),
-])
-def test_noise_that_cannot_be_is_named(text, error, says):
-    """A kind, a number, a range."""
-    with pytest.raises(error, match=says):
-        parse_noise(text)
 
 
 @pytest.mark.parametrize("level", [5, 15, 25, 50])
@@ -131,17 +58,6 @@ def test_the_noise_of_a_picture_is_seen(level):
 
 
 # --- environment ---
-
-
-@pytest.mark.parametrize("arguments", [{}, {"color": True, "noise": "jpeg"}, {"noise": "blind", "size": 16},
-                                       {"noise": "salt_pepper:2-10", "eight_bit": True, "horizon": 1}])
-def test_gymnasium_finds_nothing_to_complain_of(arguments):
-    """The checker passes without a warning, for each kind of noise, grey and in colour."""
-    env = gymnasium.make("rlenhance/Denoise-v0", render_mode="rgb_array", **arguments)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        check_env(env.unwrapped, skip_render_check=False)
-    assert [str(warning.message) for warning in caught] == []
 
 
 def test_reward_is_pixelrls_and_telescopes(generator):
@@ -158,14 +74,6 @@ def test_reward_is_pixelrls_and_telescopes(generator):
         assert torch.allclose(reward, expected.mean(dim=(1, 2, 3)), atol=1e-4)
         total = total + info["reward_map"]
     assert torch.allclose(total, 255 * ((batch.image - batch.target) ** 2 - (after - batch.target) ** 2), atol=1e-3)
-
-
-def test_a_seed_repeats_pictures_and_their_noise():
-    """reset(seed) gives the same noise each time; the pictures of a batch have noise of their own."""
-    env = DenoiseEnv(3, size=16, noise="50")
-    first, again = (env.reset(seed=4)[0]["image"] for _ in range(2))
-    assert torch.equal(first, again) and first.shape == (3, 1, 16, 16)
-    assert not torch.equal(env.reset(seed=5)[0]["image"], first)
 
 
 def test_real_pairs_bring_their_own_noise(tmp_path):
@@ -367,57 +275,6 @@ def test_a3c_learns_which_filter_is_right():
         learner.step(batch)
     share = step_shares(policy.eval(), [batch])[0]
     assert share[2] > 0.9
-
-
-# --- PixelRL ---
-
-
-def published_step(x, hidden, arrays):
-    """Tool of every pixel, and the next hidden state, as published, in NumPy: x (1, H, W)."""
-    def conv(name, value, dilation=1):
-        weight = arrays[f"{name}/W"].astype(np.float64)
-        return convolve(value, weight, arrays.get(f"{name}/b", np.zeros(len(weight))).astype(np.float64), dilation)
-
-    def sigmoid(value):
-        return 1 / (1 + np.exp(-value))
-
-    seen = np.maximum(conv("conv1", x), 0)
-    for name, dilation in (("2", 2), ("3", 3), ("4", 4), ("5_pi", 3), ("6_pi", 2)):
-        seen = np.maximum(conv(f"diconv{name}/diconv", seen, dilation), 0)
-    update = sigmoid(conv("conv7_Wz", seen) + conv("conv7_Uz", hidden))
-    reset = sigmoid(conv("conv7_Wr", seen) + conv("conv7_Ur", hidden))
-    new = np.tanh(conv("conv7_W", seen) + conv("conv7_U", reset * hidden))
-    hidden = (1 - update) * hidden + update * new
-    return conv("conv8_pi/model", hidden).argmax(0), hidden
-
-
-def published_tools(x):
-    """The released transition's candidates, with OpenCV, for (H, W) float32; the median's border is mirrored here."""
-    return np.stack([x - 1 / 255, x, x + 1 / 255, cv2.GaussianBlur(x, (5, 5), 0.5), cv2.bilateralFilter(x, 5, 0.1, 5),
-                     ndimage.median_filter(x, 5, mode="mirror"), cv2.GaussianBlur(x, (5, 5), 1.5),
-                     cv2.bilateralFilter(x, 5, 1.0, 5), cv2.boxFilter(x, -1, (5, 5))])
-
-
-def test_pixelrl_acts_as_published(tmp_path):
-    """The same tool on every pixel at every step, and the same pictures, as a re-computation in NumPy and OpenCV."""
-    arrays = made_up_pixelrl()
-    np.savez(tmp_path / "pretrained_25.npz", **arrays)
-    policy = read_pixelrl(tmp_path / "pretrained_25.npz")
-    assert policy.noise == (25, 25) and policy.horizon == 5 and policy.actions.tools == PIXELRL_TOOLS
-    image = noisy(1, size=(16, 19)).image
-    with torch.no_grad():
-        episode = build_model(policy).run(image)
-    x, hidden, taken = image[0, 0].numpy(), np.zeros((64, 16, 19)), set()
-    for action, state in zip(episode.actions, episode.states[1:], strict=True):
-        choice, hidden = published_step(x[None].astype(np.float64), hidden, arrays)
-        np.testing.assert_array_equal(action["local"][0, 0], choice)
-        x = np.take_along_axis(published_tools(x), choice[None], 0)[0].astype(np.float32)
-        np.testing.assert_allclose(state[0, 0], x, atol=1e-4)
-        taken |= set(choice.ravel())
-    assert len(taken) > 2
-    np.savez(tmp_path / "other.npz", **{key: value for key, value in arrays.items() if key != "conv_R/W"})
-    with pytest.raises(UsageError, match="lacks conv_R/W; pixelrl takes a released"):
-        read_pixelrl(tmp_path / "other.npz")
 
 
 # --- experiments ---

@@ -220,19 +220,6 @@ def test_the_command(shelf, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "same.png").read_bytes() == (tmp_path / "night.png").read_bytes()
 
 
-@pytest.mark.parametrize("words, text", [
-    (["--noise", "90"], "between 0 and 75 (a standard deviation in 255ths); got 90"), (["--noise", "nan"], "got nan"),
-    (["--noise", "-1"], "got -1"), (["--strength", "2"], "strength must lie between 0"),
-    (["--model", "policy"], "rlenhance enhance is the command for it"), (["--model", "nothing"], "no such run")])
-def test_bad_input_is_named(shelf, tmp_path, capsys, monkeypatch, words, text):
-    """One line, status 2, nothing written."""
-    monkeypatch.chdir(tmp_path)
-    write(_noisy(), tmp_path / "night.png")
-    assert cli.main(["denoise", "night.png", *words]) == 2
-    assert text in capsys.readouterr().err
-    assert not (tmp_path / "night_denoised.png").exists()
-
-
 def test_a_policy_over_filters_denoises_and_is_explained(tmp_path, capsys, monkeypatch):
     """`--model` takes a policy over filters; --explain writes the winners, refuses the learned denoiser and more than
     one photograph, and a noise that the policy was not trained for is named."""
@@ -266,17 +253,6 @@ def test_enhancing_can_take_the_noise_out(shelf):
     assert np.array_equal(Enhancer(shelf[1], strength=0, denoise=1)(picture), Denoiser()(picture))
     with pytest.raises(UsageError, match="denoise must lie between 0"):
         Enhancer(shelf[1], denoise=1.5)
-
-
-def test_recipes_carry_it(shelf, tmp_path, monkeypatch):
-    """enhance --denoise is kept in a recipe, which makes the same picture again."""
-    monkeypatch.chdir(tmp_path)
-    write(_noisy(sigma=0.02), tmp_path / "night.png")
-    words = ["enhance", "night.png", "--model", str(shelf[1])]
-    assert cli.main([*words, "--denoise", "0.7", "--save-recipe", "night.json"]) == 0
-    assert cli.main(["enhance", "night.png", "--recipe", "night.json", "-o", "again.png"]) == 0
-    assert np.array_equal(read("again.png").pixels, read("night_enhanced.png").pixels)
-    assert cli.main(["enhance", "night.png", "--recipe", "night.json", "--denoise", "1", "-o", "other.png"]) == 2
 
 
 def test_clean_folders_are_dealt_by_name(tmp_path):

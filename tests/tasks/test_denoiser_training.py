@@ -30,6 +30,8 @@ from rlenhance.learning.models.warm_start import denoiser_weights
 from tests.support.networks import make_model, stir
 from tests.support.training import resume
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 BACKBONE = {"name": "gru_unet", "widths": (8, 8), "blocks": (1, 1)}
 
 

@@ -13,11 +13,7 @@ from rlenhance.experiments.core.collapse import collapse_warning, distance_to_si
 from rlenhance.experiments.core.compare import compare
 from rlenhance.experiments.core.config import from_json
 from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightLearners, LowLightTrainConfig
-from rlenhance.experiments.tasks.lowlight_baselines import (
-    fit_baselines,
-    oracle_stop,
-    stop_at_mean,
-)
+from rlenhance.experiments.tasks.lowlight_baselines import fit_baselines, oracle_stop, stop_at_mean
 from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
 from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
@@ -28,6 +24,8 @@ from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS, build_model
 from rlenhance.learning.rewards import RewardWeights
 from tests.support.training import SMALL, train_lowlight
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import csv
 import errno
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,14 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from rlenhance.agents import LEARNERS, Supervised, SupervisedConfig
-from rlenhance.agents.optim import OptimizerConfig
+from rlenhance.agents import LEARNERS, Supervised
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.distributed import make_fabric
 from rlenhance.experiments.core.fit import Budget, TrainingFailed, fit
 from rlenhance.experiments.core.run import Run
-from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightLearners
+from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, load_training, read_config
@@ -31,6 +29,7 @@ from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.training import SMALL, resume, train_lowlight
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def run_lol(tmp_path, pairs, **changes):
@@ -105,26 +104,6 @@ def test_kill_at_any_moment_is_survived(tmp_path, pairs):
     result = resume(LOWLIGHT, run)
     assert result.fitted.updates == about["step"] + 2
     assert [int(row["step"]) for row in numbers(run)] == list(range(about["step"] + 3))
-
-
-def test_ctrl_c_saves_and_exits_130(tmp_path, pairs, monkeypatch):
-    """The update in progress is finished and saved; the status says interrupted; resuming completes the run."""
-    kind = LEARNERS["a3c"]
-    step, calls = kind.step, []
-
-    def pressing(self, batch, progress=0.0):
-        calls.append(0)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(self, batch, progress)
-
-    monkeypatch.setattr(kind, "step", pressing)
-    words = ["--data", str(pairs), "--out", str(tmp_path), "--name", "run", "--updates", "5", "--batch-size", "2",
-             "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
-    assert train_command(LOWLIGHT, words) == 130
-    assert read_config(tmp_path / "run" / "last")["about"]["step"] == 3
-    result = resume(LOWLIGHT, tmp_path / "run")
-    assert result.fitted.updates == 5 and not result.fitted.interrupted
 
 
 def test_nan_skips_then_stops_and_keeps_the_last_good_checkpoint(tmp_path, image):
@@ -206,32 +185,6 @@ def test_folders_that_are_no_new_run_are_refused(tmp_path, pairs):
     assert sorted(path.name for path in run.iterdir()) == before and [p.name for p in other.iterdir()] == ["entry.txt"]
 
 
-def test_resuming_with_other_pictures_is_refused(tmp_path, pairs):
-    """The data's hash is part of the run."""
-    run = run_lol(tmp_path, pairs, updates=1).run
-    for path in (pairs / "low").iterdir():
-        if path.name.startswith("s000"):
-            path.unlink()
-            (pairs / "high" / path.name).unlink()
-    with pytest.raises(UsageError, match="not those the run began with"):
-        resume(LOWLIGHT, run)
-
-
-def test_run_folder_holds_what_is_promised(tmp_path, pairs):
-    """config.json with seeds, versions and data hashes; csv, curves, samples, TensorBoard, best and last."""
-    run = run_lol(tmp_path, pairs).run
-    config = json.loads((run / "config.json").read_text())
-    assert config["arguments"]["train"]["seed"] == 0 and "torch" in config["versions"] and set(config["data"]["digest"])
-    assert config["model"]["backbone"]["width"] == 32
-    for name in ("metrics.csv", "curves.png", "best/model.safetensors", "last/training.safetensors"):
-        assert (run / name).stat().st_size > 0
-    assert len(list((run / "samples").glob("episodes-*.png"))) == 4 and any((run / "tensorboard").iterdir())
-    last = numbers(run)[-1]
-    for name in ("rollout/return", "policy/entropy/global", "optim/grad_norm", "val/psnr", "val/reward/ssim",
-                 "collapse/constant_psnr", "collapse/top_choice_share", "reward/exposure"):
-        assert last[name] != "", name
-
-
 @pytest.mark.parametrize("device, precision, text", [
     ("tpu", "32", "--device"), ("cpu", "64", "--precision"), ("cpu", "fp16", "CUDA"),
 ])
@@ -259,25 +212,6 @@ def test_killed_before_the_first_checkpoint_begins_again(tmp_path, pairs):
     assert not (run / "last.1234.part").exists()
 
 
-@pytest.mark.parametrize("damage, text", [
-    (lambda run: (run / "last" / "config.json").write_text("{}"), "cannot go on"),
-    (lambda run: (run / "last" / "model.safetensors").write_bytes(b"x"), "cannot go on"),
-    (lambda run: (run / "config.json").write_text('{"kind": "rlenhance run"}'), "incomplete"),
-    (lambda run: (run / "config.json").write_text(
-        (run / "config.json").read_text().replace('"seed": 0', '"seed": "many"')), "many"),
-])
-def test_damaged_runs_are_told_with_a_way_out(tmp_path, pairs, damage, text, capsys):
-    """One line, status 2, and the best checkpoint still there."""
-    run = run_lol(tmp_path, pairs, updates=1).run
-    damage(run)
-    if text == "cannot go on":
-        assert train_command(LOWLIGHT, ["--resume", str(run)]) in (0, 2)
-    else:
-        assert train_command(LOWLIGHT, ["--resume", str(run)]) == 2
-        assert text in " ".join(capsys.readouterr().err.split())
-    load_network(run / "best")
-
-
 def test_damaged_log_is_set_aside(tmp_path, pairs):
     """metrics.csv that cannot be read does not stop a run from going on."""
     run = run_lol(tmp_path, pairs, updates=1).run
@@ -287,34 +221,18 @@ def test_damaged_log_is_set_aside(tmp_path, pairs):
 
 
 def test_settings_beside_resume_are_refused(tmp_path, pairs, capsys):
-    """They would be ignored otherwise."""
-    run = run_lol(tmp_path, pairs, updates=1).run
+    """They would be ignored otherwise; a default too, where the run has another value."""
+    run = run_lol(tmp_path, pairs, updates=1, seed=3).run
     with pytest.raises(UsageError, match=r"leave out batch_size \("):
         resume(LOWLIGHT, run, batch_size=3)
     words = ["--resume", str(run), "--learner", "sac", "--a3c.gamma", "0.5", "--no-progress"]
     assert train_command(LOWLIGHT, words) == 2
     assert "leave out learner, a3c.gamma (" in " ".join(capsys.readouterr().err.split())
-    before = (run / "config.json").read_text()
-    assert train_command(LOWLIGHT, ["--resume", str(run), "--seed", "0", "--device", "cpu", "--no-progress"]) == 0
-    assert (run / "config.json").read_text() == before  # what the run has may be named
-
-
-def test_a_default_beside_resume_is_refused_where_the_run_has_another_value(tmp_path, pairs, capsys):
-    """It was asked for, and would be ignored."""
-    run = run_lol(tmp_path, pairs, updates=1, seed=3).run
     assert train_command(LOWLIGHT, ["--resume", str(run), "--seed", "0", "--no-progress"]) == 2
     assert "leave out seed" in capsys.readouterr().err
-
-
-def test_an_extended_run_equals_a_longer_one(tmp_path, pairs):
-    """Where the learning rate stays, a run of four updates that is extended to six is a run of six."""
-    learners = LowLightLearners(supervised=SupervisedConfig(optimizer=OptimizerConfig(final_lr_ratio=1.0)))
-    whole = run_lol(tmp_path, pairs, learners=learners, learner="supervised", name="whole").run
-    run = run_lol(tmp_path, pairs, learners=learners, learner="supervised", updates=4).run
-    assert resume(LOWLIGHT, run, updates=6).fitted.updates == 6
-    assert weights(run) == weights(whole) and numbers(run) == numbers(whole)
-    assert json.loads((run / "config.json").read_text())["arguments"]["train"]["updates"] == 6
-    assert resume(LOWLIGHT, run, minutes=1e-9).fitted.updates == 6  # time alone is the limit, and it is over
+    before = (run / "config.json").read_text()
+    assert train_command(LOWLIGHT, ["--resume", str(run), "--seed", "3", "--device", "cpu", "--no-progress"]) == 0
+    assert (run / "config.json").read_text() == before  # what the run has may be named
 
 
 def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):

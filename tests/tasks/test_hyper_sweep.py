@@ -16,6 +16,8 @@ from rlenhance.experiments.core.sweep_settings import GROUP, Span, SweepConfig, 
 from rlenhance.experiments.sweep import sweep_command
 from rlenhance.io import read
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 optuna = pytest.importorskip("optuna")
 ROOT = Path(__file__).parents[2]
 SEARCH = ("reward.exposure=2:40:log", "horizon=1,2", "direct.optimizer.learning-rate=1e-4:1e-2:log")

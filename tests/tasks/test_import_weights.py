@@ -26,6 +26,7 @@ from rlenhance.io import read, write
 from tests.support.data import make_pairs
 from tests.support.published import (
     made_up_ffdnet,
+    made_up_gated,
     made_up_pixelrl,
     made_up_rellie,
     made_up_rl_restore,
@@ -33,7 +34,6 @@ from tests.support.published import (
     made_up_zero_dce,
 )
 from tests.support.training import train_lowlight
-from tests.tasks.test_restore import made_up_gated
 
 
 def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_file, zero_dce_file, capsys):

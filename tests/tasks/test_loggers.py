@@ -15,6 +15,8 @@ from rlenhance.experiments.core.loggers import LOGGERS
 from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from tests.support.training import resume, train_lowlight
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch):

@@ -10,9 +10,8 @@ import torch
 from rlenhance.io import write
 from tests.support.bedrooms import make_bedrooms
 from tests.support.data import make_pairs
-from tests.support.published import made_up_ffdnet, made_up_pixelrl, made_up_rellie
+from tests.support.published import made_up_ffdnet, made_up_gated, made_up_pixelrl, made_up_rellie
 from tests.tasks.test_rellie_commands import make_lol
-from tests.tasks.test_restore import made_up_gated
 from tests.tasks.test_rse_switches import make_published
 from tests.tasks.test_rse_train import SMALL
 from tests.test_docs import blocks, run_command, shortened

@@ -22,6 +22,8 @@ from rlenhance.learning.rewards import TERMS, Reward, RewardWeights, Transition,
 from rlenhance.learning.rewards.custom import SOURCES, nondifferentiable, validate_term
 from tests.support.training import SMALL
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 HEAD = "import numpy as np\nimport torch\nfrom rlenhance.learning.rewards import action_term, state_term\n"
 LEVELS = """
 def levels(image, transition):
@@ -269,6 +271,7 @@ def test_direct_says_so_and_leaves_nothing_behind(place, tmp_path, pairs, capsys
     assert kept["reward"]["weights"]["levels"] == 0 and kept["reward_terms"] == {}
 
 
+@pytest.mark.slow
 def test_workers_know_the_term(place, tmp_path, pairs):
     """Asynchronous workers are new processes; they load it too."""
     write_module(place, LEVELS)

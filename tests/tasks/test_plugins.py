@@ -29,6 +29,8 @@ from rlenhance.learning.hub.checkpoint import load_network, read_config
 from tests.support.plugins import page_files
 from tests.tasks.test_processes import run_command_line, words
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 LEARNER = '''
 """A learner."""
 

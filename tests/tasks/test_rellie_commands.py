@@ -12,6 +12,8 @@ from rlenhance.learning.data import open_dataset
 from rlenhance.learning.hub.checkpoint import load_network
 from rlenhance.learning.models import MODELS
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 def make_lol(place, training):
     """LOL as ReLLIE's text lays it out, tiny: our485 (or ours485) and eval15, low/ and high/ in each."""
@@ -38,6 +40,7 @@ def test_the_preset_is_the_papers_form_in_one_word():
     released = MODELS.create("rellie")
     assert policy.actions.spec == released.actions.spec
     assert policy.actions.num_choices == 27 and policy.actions.agent_grid("local", 5, 7) == (5, 7)
+    assert (policy.actions.coupling, policy.actions.lead_channel, policy.actions.momentum) == (0.1, 2, 0.2)
     assert policy.actions.scopes == released.actions.scopes == ("local",)
     assert (policy.horizon, policy.decision_size) == (released.horizon, released.decision_size) == (6, None)
     assert len(policy.preferences) == 0

@@ -19,6 +19,8 @@ from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.experiments.tasks.lowlight_report import LowLightReportConfig, make_report, report
 from tests.support.data import make_pairs
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 def frames(scenes, each=2, seed=0, spread=1.0):
     """Values and scenes: a mean per scene, and a little noise per frame."""

@@ -1,22 +1,18 @@
-"""Networks that fill holes and enlarge: their laws, their training, the command, the competition's table."""
+"""Networks that fill holes and enlarge: their laws, the published ones, and their training."""
 
 import json
 from dataclasses import fields
 
-import cv2
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
 from rlenhance.agents import Supervised, SupervisedConfig
 from rlenhance.agents.optim import OptimizerConfig
-from rlenhance.cli.main import main as command
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.experiments.core.published_weights import read_gated_pixelrnn
 from rlenhance.experiments.core.train import train
-from rlenhance.experiments.scripts import submission
 from rlenhance.experiments.tasks.restore import RESTORE, epoch_means
 from rlenhance.experiments.tasks.restore_config import (
     RestoreConfig,
@@ -26,8 +22,7 @@ from rlenhance.experiments.tasks.restore_config import (
     RestoreTrainConfig,
 )
 from rlenhance.experiments.tasks.restore_recipes import RECIPES
-from rlenhance.io import read, write
-from rlenhance.io.directory import EXIF_IFD
+from rlenhance.io import write
 from rlenhance.learning.data import (
     Batch,
     Downscale,
@@ -36,16 +31,16 @@ from rlenhance.learning.data import (
     load_super_resolution,
     open_super_resolution,
 )
-from rlenhance.learning.hub.checkpoint import load_model, load_network, save_checkpoint
+from rlenhance.learning.hub.checkpoint import load_model, load_network
 from rlenhance.learning.metrics.full_reference import masked_psnr, psnr
 from rlenhance.learning.models import MODELS, GreedyEpisode, MRPNetSR, warm_start
 from rlenhance.learning.nn.backbones import BACKBONES, receptive_field
 from rlenhance.learning.ops.masked_tensors import harmonic_fill, mask_out
 from rlenhance.ops.masks import MASK_GENERATORS
-from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.upscale import Upscaler
 from tests.support.data import make_pairs
 from tests.support.networks import stir
+from tests.support.pictures import smooth
+from tests.support.published import made_up_gated
 from tests.support.training import resume
 
 SMALL = {"gated_pixelrnn": {"width": 4}, "convlstm_autoencoder": {"widths": (4, 4, 8)},
@@ -63,58 +58,6 @@ def holes(kind, count=3, size=(40, 44)):
     """Masks of a kind: (N, 1, H, W)."""
     made = [MASK_GENERATORS[kind](*size, np.random.default_rng(seed)) for seed in range(count)]
     return torch.from_numpy(np.stack(made))[:, None].float()
-
-
-def smooth(count, size, generator):
-    """Smooth pictures."""
-    coarse = torch.rand(count, 3, 5, 5, generator=generator)
-    return F.interpolate(coarse, size, mode="bicubic", align_corners=True).clamp(0, 1)
-
-
-# the membrane
-
-
-@pytest.mark.parametrize("kind", ["square", "squares", "brush"])
-def test_membrane_is_the_mean_of_its_neighbours(kind, generator):
-    """Inside the hole every pixel is the mean of its neighbours in the picture; outside nothing changes."""
-    image, mask = torch.rand(3, 3, 40, 44, generator=generator), holes(kind)
-    film = harmonic_fill(mask_out(image, mask), mask)
-    outside = (mask == 0).expand_as(image)
-    assert torch.equal(film[outside], image[outside])
-    padded = F.pad(film, (1, 1, 1, 1))
-    cross = torch.tensor([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])[None, None]
-    count = F.conv2d(F.pad(torch.ones(1, 1, 40, 44), (1, 1, 1, 1)), cross)
-    beside = (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / count
-    assert ((film - beside) * mask).abs().max() < 1e-3
-    assert film.min() >= -1e-4 and film.max() <= 1 + 1e-4
-
-
-def test_rectangles_are_filled_as_other_holes_are(generator):
-    """The exact and the iterated solution agree, also at the picture's corner; what was in the hole has no part."""
-    image, mask = smooth(2, (40, 44), generator), torch.zeros(2, 1, 40, 44)
-    mask[0, 0, 5:25, 8:30], mask[1, 0, 20:, 30:] = 1, 1
-    notched = mask.clone()
-    notched[:, :, 22, 29] = 1  # no rectangle any more
-    film = harmonic_fill(image, mask)
-    assert torch.equal(film, harmonic_fill(torch.where(mask > 0, 0.3, image), mask))
-    rest = harmonic_fill(torch.where(notched > mask, film, image), mask)
-    assert (harmonic_fill(image, notched) - rest).abs().max() < 0.05
-
-
-def test_a_ramp_is_continued(generator):
-    """A picture that rises evenly is filled with what was there."""
-    ramp = torch.linspace(0, 1, 40).expand(1, 3, 40, 40)
-    mask = holes("squares", 1, (40, 40))
-    mask[..., :3], mask[..., -3:] = 0, 0
-    assert (harmonic_fill(mask_out(ramp, mask), mask) - ramp).abs().max() < 1e-3
-
-
-def test_squares_do_not_touch():
-    """Several holes of one picture are apart, each a square."""
-    for mask in holes("squares", 12, (64, 80)):
-        count, _, found, _ = cv2.connectedComponentsWithStats(mask[0].numpy().astype(np.uint8), connectivity=8)
-        assert 2 <= count <= 4
-        assert all(area == width * height for _, _, width, height, area in found[1:])
 
 
 # networks that fill holes
@@ -259,31 +202,6 @@ def test_hole_psnr_counts_the_hole_alone(generator):
     assert torch.allclose(masked_psnr(image, target, mask), psnr(image[..., 4:9, 2:7], target[..., 4:9, 2:7]))
 
 
-def made_up_gated(width=48):
-    """A file of the gated PixelRNN's names and shapes."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = {"input_conv": (width, 4, 7, 7), "convlstm.conv": (4 * width, 2 * width, 3, 3),
-              "output_conv.0": (32, width, 3, 3), "output_conv.2": (3, 32, 1, 1)}
-    norms = {}
-    for i in range(3):
-        for part in "fg":
-            shapes[f"layers.{i}.conv_{part}"] = (width, width, 3, 3)
-            norms[f"layers.{i}.bn_{part}"] = width
-    for i in range(2):
-        for j in (0, 3):
-            shapes[f"res_blocks.{i}.block.{j}"] = (width, width, 3, 3)
-            norms[f"res_blocks.{i}.block.{j + 1}"] = width
-    found = {}
-    for name, shape in shapes.items():
-        found[f"{name}.weight"] = 0.05 * torch.randn(shape, generator=generator)
-        found[f"{name}.bias"] = 0.1 * torch.randn(shape[0], generator=generator)
-    for name, count in norms.items():
-        found |= {f"{name}.{part}": torch.rand(count, generator=generator) + 0.5
-                  for part in ("weight", "bias", "running_mean", "running_var")}
-        found[f"{name}.num_batches_tracked"] = torch.tensor(7)
-    return found
-
-
 def test_published_weights_compute_what_they_did(tmp_path, generator):
     """The imported network equals the published one, computed step by step with its batch normalisations."""
     tensors = made_up_gated()
@@ -320,109 +238,7 @@ def test_published_weights_compute_what_they_did(tmp_path, generator):
         read_gated_pixelrnn(tmp_path / "model_epoch190.pth")
 
 
-# the combined network
-
-
-@pytest.mark.parametrize("scale", [1, 2, 4])
-@pytest.mark.parametrize("exposure", [False, True])
-def test_combined_begins_as_the_bicubic_picture(scale, exposure, generator):
-    """Before it has learned anything it enlarges bicubically; afterwards every weight has a gradient."""
-    network = MODELS.create("combined", width=4, generator_width=4, blocks=2, scale=scale, exposure=exposure).eval()
-    image = smooth(2, (17, 22), generator)
-    plain = image if scale == 1 else F.interpolate(image, scale_factor=scale, mode="bicubic").clamp(0, 1)
-    assert torch.allclose(network(image), plain, atol=1e-5)
-    result = stir(network).train()(image)
-    assert result.shape == (2, 3, 17 * scale, 22 * scale)
-    (result * torch.rand(result.shape, generator=generator)).sum().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
-
-
-def test_combined_refuses_what_does_not_fit(image):
-    """Other scales, and a mask where the size changes, are refused with the way out."""
-    with pytest.raises(UsageError, match="scale is 1, 2, 4; got 3"):
-        MODELS.create("combined", scale=3)
-    with pytest.raises(UsageError, match="leave it out"):
-        MODELS.create("combined", width=4, scale=2)(image, torch.ones(2, 1, 32, 40))
-
-
-@pytest.fixture
-def enlarger(tmp_path):
-    """A checkpoint of a small network of scale 4 whose weights are all at work."""
-    network = stir(MODELS.create("combined", width=4, generator_width=4, blocks=2, scale=4), 0.05)
-    return save_checkpoint(tmp_path / "enlarger", network)
-
-
-@pytest.mark.parametrize("exposure", [False, True])
-def test_tiled_equals_whole(tmp_path, exposure, monkeypatch):
-    """A photograph enlarged tile by tile is the one enlarged at once, at every kind of number."""
-    network = stir(MODELS.create("combined", width=4, generator_width=4, blocks=2, scale=4, exposure=exposure), 0.05)
-    upscaler = Upscaler(save_checkpoint(tmp_path / "best", network))
-    picture = np.random.default_rng(0).integers(0, 65536, (70, 53, 3)).astype(np.uint16)
-    whole = upscaler(picture)
-    monkeypatch.setattr("rlenhance.pipelines.upscale._TILE", 16)
-    assert whole.shape == (280, 212, 3) and whole.dtype == np.uint16
-    assert np.abs(upscaler(picture).astype(int) - whole).max() <= 2
-    halved = Upscaler(tmp_path / "best", scale=2)(picture)
-    means = whole.reshape(140, 2, 106, 2, 3).astype(float).mean(axis=(1, 3))
-    assert np.abs(halved - means).max() <= 2
-
-
-def test_upscale_keeps_what_the_file_says(tmp_path, enlarger, capsys):
-    """The command keeps depth, metadata, transparency and grey; the size in EXIF is the new one."""
-    rng = np.random.default_rng(1)
-    write(rng.integers(0, 65536, (20, 24, 3)).astype(np.uint16), tmp_path / "in" / "deep.tif")
-    exif = Image.Exif()
-    exif[271] = "Maker"
-    exif.get_ifd(EXIF_IFD).update({0xA002: 24, 0xA003: 20, 0x829A: 0.5})
-    Image.fromarray(rng.integers(0, 99, (20, 24, 3), np.uint8)).save(tmp_path / "in" / "told.jpg", exif=exif)
-    veiled = rng.integers(0, 256, (20, 24, 4), np.uint8)
-    veiled[:8, :, 3], veiled[8:, :, 3] = 0, 255
-    Image.fromarray(veiled).save(tmp_path / "in" / "veiled.png")
-    Image.fromarray(rng.integers(0, 99, (20, 24), np.uint8)).save(tmp_path / "in" / "grey.png")
-    assert command(["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(enlarger)]) == 0
-    photos = {name: read(tmp_path / "out" / name) for name in ("deep.tif", "told.jpg", "veiled.png", "grey.png")}
-    assert all(photo.pixels.shape == (80, 96, 3) for photo in photos.values())
-    assert photos["deep.tif"].pixels.dtype == np.uint16 and photos["grey.png"].grey
-    told = Image.Exif()
-    told.load(b"Exif\0\0" + photos["told.jpg"].metadata.exif)
-    assert told[271] == "Maker" and (told.get_ifd(EXIF_IFD)[0xA002], told.get_ifd(EXIF_IFD)[0xA003]) == (96, 80)
-    assert told.get_ifd(EXIF_IFD)[0x829A] == 0.5
-    alpha = photos["veiled.png"].alpha
-    assert (alpha[:32] == 0).all() and (alpha[40:] == 255).all()
-    assert np.array_equal(photos["veiled.png"].pixels[:32:4, ::4], veiled[:8, :, :3])
-
-
-def test_upscale_refuses_in_words(tmp_path, enlarger, capsys):
-    """A scale that is none, a model that does not enlarge, a result that is too large: one line each."""
-    write(np.zeros((20, 24, 3), np.uint8), tmp_path / "night.png")
-    plain = save_checkpoint(tmp_path / "plain", MODELS.create("combined", width=4, generator_width=4, blocks=1))
-    for words, said in ((["--scale", "3", "--model", str(enlarger)], "scale must be 2 or 4"),
-                        (["--model", str(plain)], "not to upscale: rlenhance denoise is the command for it"),
-                        (["--model", str(enlarger), "--max-megapixels", "0.001"], "megapixels")):
-        assert command(["upscale", str(tmp_path / "night.png"), *words]) == 2
-        shown = capsys.readouterr()
-        assert said in shown.err + shown.out and "Traceback" not in shown.err
-    assert not (tmp_path / "night_upscaled.png").exists()
-
-
-def test_enhance_names_the_command_that_fits(tmp_path, enlarger):
-    """A network that changes the size, or fills holes, is none that enhances: the right command is named."""
-    with pytest.raises(UsageError, match="rlenhance upscale"):
-        Enhancer(enlarger)
-    with pytest.raises(UsageError, match="rlenhance complete"):
-        Enhancer(save_checkpoint(tmp_path / "filler", make("gated_pixelrnn")))
-
-
 # pictures and training
-
-
-def test_shrunk_pictures_come_from_their_references(generator):
-    """A shrunk picture is the reference made small, up to blur and noise; the same name gives the same one."""
-    picture = (255 * smooth(1, (64, 80), generator)[0].permute(1, 2, 0).numpy()).astype(np.uint8)
-    small = Downscale(4, max_noise=0.0)(picture, np.random.default_rng(0))
-    assert small.shape == (16, 20, 3)
-    assert np.abs(small.astype(int) - cv2.resize(picture, (20, 16), interpolation=cv2.INTER_AREA)).mean() < 4
 
 
 @pytest.fixture
@@ -524,38 +340,3 @@ def test_every_network_of_its_own_settings_exists():
     assert set(RECIPES) <= set(MODELS)
 
 
-# the competition's table
-
-
-def test_the_table_round_trips(tmp_path, capsys):
-    """Pictures in natural order, IDs of five digits, every eighth grey value; what is written is read back."""
-    rng = np.random.default_rng(0)
-    pictures = {number: rng.integers(0, 256, (12, 20, 3), np.uint8) for number in (2, 10, 1)}
-    for number, picture in pictures.items():
-        write(picture, tmp_path / "restored" / f"test_{number}_upscaled.png")
-    write(pictures[1], tmp_path / "restored" / "test_1.png")
-    out = submission.main(submission.Arguments(tmp_path / "restored", tmp_path / "sub" / "s.csv", suffix="_upscaled"))
-    lines = out.read_text().splitlines()
-    assert lines[0].startswith("ID,pixel_0,pixel_1,") and lines[0].endswith(",pixel_29")
-    assert [line.split(",")[0] for line in lines[1:]] == ["gt_00001", "gt_00002", "gt_00010"]
-    table = submission.read_table(out)
-    grey = cv2.cvtColor(pictures[10], cv2.COLOR_RGB2GRAY).ravel()
-    assert np.array_equal(table["gt_00010"], grey[::8])
-    submission.write_table(tmp_path / "again.csv", table)
-    assert (tmp_path / "again.csv").read_bytes() == out.read_bytes()
-
-
-def test_the_table_refuses_in_words(tmp_path):
-    """Numbers that stand for two pictures, sizes that differ, and foreign files are named."""
-    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "a" / "x_1.png")
-    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "a" / "y_01.png")
-    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "b" / "x_1.png")
-    write(np.zeros((9, 8, 3), np.uint8), tmp_path / "b" / "x_2.png")
-    write(np.zeros((8, 8, 3), np.uint8), tmp_path / "c" / "x.png")
-    for folder, said in (("a", "already"), ("b", "one size"), ("c", "no number"), ("d", "no such folder")):
-        with pytest.raises(UsageError, match=said):
-            submission.main(submission.Arguments(tmp_path / folder, tmp_path / "s.csv"))
-    for text in ("a,b\n1,2\n", "ID,pixel_0\ngt_00001,256\n", "ID,pixel_0\n1,2\n", "ID,pixel_0\ngt_00001,1,2\n"):
-        (tmp_path / "t.csv").write_text(text)
-        with pytest.raises(UsageError, match=r"t\.csv"):
-            submission.read_table(tmp_path / "t.csv")

@@ -23,8 +23,9 @@ from rlenhance.io import write
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.models import MODELS
-from rlenhance.pipelines.upscale import Upscaler
 from tests.support.networks import stir
+
+pytestmark = pytest.mark.usefixtures("no_curves")
 
 
 def command(*words):
@@ -216,16 +217,6 @@ def test_batch_statistics_are_saved(tmp_path, generator):
     again = load_network(save_checkpoint(tmp_path / "best", network))
     with torch.inference_mode():
         assert torch.equal(again.eval()(image), network(image))
-
-
-def test_the_published_form_in_tiles_equals_whole(tmp_path, monkeypatch):
-    """A photograph enlarged tile by tile is the one enlarged at once."""
-    upscaler = Upscaler(save_checkpoint(tmp_path / "best", paper(4)))
-    picture = np.random.default_rng(0).integers(0, 65536, (70, 53, 3)).astype(np.uint16)
-    whole = upscaler(picture)
-    monkeypatch.setattr("rlenhance.pipelines.upscale._TILE", 16)
-    assert whole.shape == (280, 212, 3)
-    assert np.abs(upscaler(picture).astype(int) - whole).max() <= 2
 
 
 @pytest.mark.parametrize("config", [{}, {"paper_form": False}, {"paper_form": False, "exposure": True}])

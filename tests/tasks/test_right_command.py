@@ -25,6 +25,8 @@ from rlenhance.learning.rewards import RewardWeights
 from rlenhance.web.model_catalog import choices
 from tests.support.networks import make_model, make_tone, stir
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 SMALL = {"width": 4, "generator_width": 4, "blocks": 1}
 
 

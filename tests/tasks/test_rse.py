@@ -1,13 +1,10 @@
 """Self-enhancement by latent moves: patches, codes that turn, what is known of them, the environment, the learners."""
 
 import copy
-import warnings
 
-import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 from rlenhance.agents import SAC, SACConfig
@@ -237,16 +234,6 @@ def test_a_closed_gate_changes_nothing_whatever_else_is_chosen(generator):
     reach = actions.blocks.stride + actions.blocks.overlap // 2
     assert not torch.equal(after[..., :8, :8], batch.image[..., :8, :8])
     assert torch.equal(after[..., reach:, :], batch.image[..., reach:, :])
-
-
-@pytest.mark.parametrize("arguments", [{}, {"size": 40, "horizon": 2}], ids=str)
-def test_gymnasium_finds_nothing_to_complain_of(arguments):
-    """The registered id passes Gymnasium's checker without a warning."""
-    env = gymnasium.make("rlenhance/SelfEnhance-v0", render_mode="rgb_array", **arguments)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        check_env(env.unwrapped, skip_render_check=False)
-    assert [str(warning.message) for warning in caught] == []
 
 
 def test_nothing_of_the_reference_can_be_seen():

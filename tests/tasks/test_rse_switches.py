@@ -19,6 +19,8 @@ from rlenhance.learning.hub.checkpoint import load_model
 from tests.support.data import CLEAN, NOISY, example, framed, make_blocks, make_sidd
 from tests.tasks.test_rse_train import SMALL, scenes
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 #: As published, after the name of the script.
 CELEBA = shlex.split("celeba --file_batch 5 --epoch 50 --latent_dim 72 --target_psnr 30 "
                      "--train_files_path celeba_train/ --test_files_path celeba_test/")

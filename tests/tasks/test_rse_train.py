@@ -21,6 +21,8 @@ from tests.support.data import CLEAN, NOISY, make_blocks, make_records, make_sid
 from tests.support.training import resume
 from tests.tasks.test_rse import MOVES, noisy
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 SMALL = ["--latent_dim", "16", "--width", "4", "--widths", "8", "8", "--down", "1", "1", "--up", "1",
          "--codebook_size", "32", "--clusters", "2", "--axes", "2", "--code_splits", "2", "--block_size", "16",
          "--overlap", "4", "--horizon", "2", "--crop", "32", "--crops_per_image", "1", "--batch_size", "2",
@@ -91,7 +93,7 @@ def test_real_noise_in_the_layout_of_sidd(tmp_path, apart):
 
 def test_an_interrupted_run_goes_on(faces, monkeypatch):
     """Stages that are done are not done again, the one that was stopped goes on, and the table is the same."""
-    words = ["celeba", "--train_files_path", faces / "train", "--updates", 4, "--rl_updates", 2]
+    words = ["celeba", "--train_files_path", faces / "train", "--updates", 2, "--rl_updates", 1]
     whole = ran(faces, *words)
     (faces / "runs/run").rename(faces / "runs/whole")
     fit = Stages._fit

@@ -18,6 +18,8 @@ from rlenhance.learning.hub.checkpoint import read_config
 from tests.support.data import make_pairs
 from tests.support.training import resume, train_lowlight
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
@@ -54,25 +56,27 @@ def test_two_trainings_of_one_name(run, tmp_path, trained):
         train_lowlight(trained.parents[1] / "pairs", out=tmp_path, name="made", updates=2, batch_size=2)
 
 
-def test_sigterm_saves_and_exits_143(tmp_path, pairs, monkeypatch, capsys):
-    """The update in progress is finished and saved, as after Ctrl-C; resuming completes the run."""
+@pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_has_its_status(tmp_path, pairs, monkeypatch, capsys, number, status):
+    """Ctrl-C and SIGTERM: the update in progress is finished and saved; resuming completes the run."""
+    handler = signal.getsignal(number)
     kind = LEARNERS["a3c"]
     step, calls = kind.step, []
 
     def ended(self, batch, progress=0.0):
         calls.append(0)
         if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return step(self, batch, progress)
 
     monkeypatch.setattr(kind, "step", ended)
     words = ["--data", str(pairs), "--out", str(tmp_path), "--name", "run", "--updates", "5", "--batch-size", "2",
              "--state-size", "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
-    assert train_command(LOWLIGHT, words) == 143
+    assert train_command(LOWLIGHT, words) == status
     assert "stopped and saved after 3 updates" in capsys.readouterr().out and not (tmp_path / "run" / LOCK).exists()
     assert read_config(tmp_path / "run" / "last")["about"]["step"] == 3
-    assert resume(LOWLIGHT, tmp_path / "run").fitted.updates == 5
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    fitted = resume(LOWLIGHT, tmp_path / "run").fitted
+    assert fitted.updates == 5 and not fitted.interrupted and signal.getsignal(number) is handler
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "training.safetensors", "config.json"])
@@ -106,7 +110,8 @@ def test_a_damaged_state_is_named_with_the_way_out(run, file, damage):
     ("arguments.train.batch_size", True, "holds True where a int belongs"),
     ("arguments.network", 5, "holds 5 where settings belong"), ("arguments.train.reward", 7, "where a list belongs"),
     ("arguments.train.nonsense", 7, "nonsense, which this version does not know"),
-    ("kind", "else", "not a run"), ("format", {}, "config.json"),
+    ("kind", "else", "not a run"), ("format", {}, "config.json"), ("arguments", ..., "incomplete"),
+    ("arguments.train.seed", "many", "many"),
 ])
 def test_a_setting_of_a_foreign_run_is_named(run, path, value, wanted):
     config = json.loads((run / "config.json").read_text())
@@ -115,6 +120,8 @@ def test_a_setting_of_a_foreign_run_is_named(run, path, value, wanted):
     for part in parts:
         holder = holder[part]
     holder[last] = value
+    if value is ...:
+        del holder[last]
     (run / "config.json").write_text(json.dumps(config))
     with pytest.raises(UsageError, match=wanted) as said:
         resume(LOWLIGHT, run, updates=4)

@@ -21,6 +21,8 @@ from rlenhance.learning.rewards import RewardWeights
 from rlenhance.pipelines.presets import shipped_presets
 from tests.support.training import train_lowlight
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 SHIPPED = Path(__file__).parents[2] / "docs/results/shipped"
 SMALL = ["--updates", "1", "--batch-size", "2", "--state-size", "16", "--horizon", "2", "--no-progress", "--device",
          "cpu"]
@@ -70,16 +72,6 @@ def test_every_preset_is_a_configuration_and_stands_in_the_help(task, name, caps
     assert task.Config.presets[name].about in shown and f"default: {config.network.backbone})" in shown
     with pytest.raises(UnknownName, match=f"did you mean {name}"):
         begin_with(task.Config, f"{name}x")
-
-
-def test_rellie_is_pixel_wise_with_27_coupled_levels():
-    """The form of the paper and of its released code, as the imported network has it."""
-    made = LOWLIGHT.model(begin_with(LOWLIGHT.Config, "rellie"), None)
-    actions = made.actions
-    assert actions.agent_grid("local", 9, 13) == (9, 13) and actions.scopes == ("local",)
-    assert (actions.num_choices, actions.action_dim, actions.coupling, actions.lead_channel, actions.momentum) == (
-        27, 3, 0.1, 2, 0.2)
-    assert made.decision_size is None and made.spec["preferences"] == {}
 
 
 def test_pixelrl_is_the_form_of_the_paper():

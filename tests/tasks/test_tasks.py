@@ -26,7 +26,7 @@ from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.nn.backbones import BACKBONES
 from rlenhance.learning.rewards import TERMS
 from rlenhance.ops.masks import MASK_GENERATORS
-from tests.support.training import resume
+from tests.support.training import resume, train_lowlight
 
 TASKS = {task.name: task for task in (LOWLIGHT, DENOISE, COMPLETION, RESTORE, RSE)} | {"denoiser": DENOISER}
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -156,3 +156,18 @@ def test_a_setting_that_is_unknown_is_refused_by_name():
     """Of a run of another version: it has to go on with that one."""
     with pytest.raises(UsageError, match="names sharpen, which this version does not know"):
         load_config(LOWLIGHT.Config, {"arguments": {"train": {"sharpen": 1}}})
+
+
+def test_run_folder_holds_what_is_promised(tmp_path, pairs):
+    """config.json with seeds, versions and data hashes; csv, curves, samples, TensorBoard, best and last."""
+    run = train_lowlight(pairs, out=tmp_path, name="run", updates=6, eval_interval=2, batch_size=2).run
+    config = json.loads((run / "config.json").read_text())
+    assert config["arguments"]["train"]["seed"] == 0 and "torch" in config["versions"] and set(config["data"]["digest"])
+    assert config["model"]["backbone"]["width"] == 32
+    for name in ("metrics.csv", "curves.png", "best/model.safetensors", "last/training.safetensors"):
+        assert (run / name).stat().st_size > 0
+    assert len(list((run / "samples").glob("episodes-*.png"))) == 4 and any((run / "tensorboard").iterdir())
+    last = without_clock(run)[-1]
+    for name in ("rollout/return", "policy/entropy/global", "optim/grad_norm", "val/psnr", "val/reward/ssim",
+                 "collapse/constant_psnr", "collapse/top_choice_share", "reward/exposure"):
+        assert last[name] != "", name

@@ -29,6 +29,8 @@ from rlenhance.learning.ops.masked_tensors import mask_out
 from rlenhance.learning.rewards import RewardWeights
 from tests.support.networks import stir
 
+pytestmark = pytest.mark.usefixtures("no_curves")
+
 #: Networks of network_train, none of the shape that is the default, and as published.
 RUNS = {
     "gated": ("gated_pixelrnn", {"width": 8, "dilations": (1, 1, 1)}),

@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 
+from research import camera_noise_compare
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.scripts import fit_camera_noise
 from rlenhance.io import read
 from rlenhance.learning.data import CameraSettings, as_jpeg, sample_photographs
-from rlenhance.ops.camera_noise import NUM_STATISTICS, block_means, estimate_camera_noise, noise_statistics
+from rlenhance.ops.camera_noise import NUM_STATISTICS, block_means, estimate_camera_noise, noise_statistics, perceptron
 from rlenhance.ops.noise_estimation import estimate_sigma, noise_map
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
+from tests.support.data import make_pairs
 
 
 def smooth(size=(256, 320)):
@@ -97,3 +100,29 @@ def test_what_was_seen_is_said(photographs):
     assert found.words == f"camera noise {found.level:.1f}/255, coded"
     assert SeenNoise("named", 6).words == "noise 6/255, named"
     assert set(found.facts) == {"noise", "kind", "coded", "words"}
+
+
+def test_the_estimate_is_fitted_and_goes_on(tmp_path):
+    """What a call has collected is read by the next; the weights are those of `perceptron`."""
+    pairs = make_pairs(tmp_path / "pairs", scenes=8, size=(160, 192))
+    for path in (pairs / "low").glob("*"):  # else too dark to be brightened
+        assert read(path).pixels.mean() > 8
+    arguments = fit_camera_noise.Arguments(pairs, pairs, tmp_path / "out", examples=2, validation=1, chunk=1, steps=5,
+                                           width=4)
+    rows = fit_camera_noise.main(arguments)
+    assert all(np.isfinite(list(row.values())).all() for row in rows.values())
+    stored = sorted(tmp_path.glob("out/*-1.npz"))
+    assert len(stored) == 3
+    assert fit_camera_noise.main(arguments) == rows
+    with np.load(tmp_path / "out/camera_noise.npz", allow_pickle=False) as weights:
+        assert perceptron(weights, np.zeros((3, NUM_STATISTICS), np.float32)).shape == (3,)
+
+
+def test_the_comparison_has_every_kind_of_photograph(tmp_path, capsys):
+    pairs = make_pairs(tmp_path / "pairs", scenes=8, size=(96, 128))
+    arguments = camera_noise_compare.Arguments(pairs, pairs, limit=1, out=tmp_path / "table.json")
+    found = camera_noise_compare.main(arguments)
+    assert len(found) == 7
+    assert {"input", "rlenhance denoise"} < set(found["dark frames, brightened"])
+    assert "rlenhance denoise" in capsys.readouterr().out
+    assert read(tmp_path / "table.png").pixels.shape[1] == 4 * 192

@@ -43,24 +43,6 @@ def test_a_result_can_be_named(night, tmp_path):
     assert all(np.array_equal(read(path).pixels, read("day.bmp").pixels) for path in (tmp_path / "there").iterdir())
 
 
-def test_several_photographs_go_into_a_new_folder(night, tmp_path):
-    """With several photographs -o is a folder, made when it is not there."""
-    write(read(night), tmp_path / "second.png")
-    assert cli.main(["enhance", "night.png", "second.png", "-o", "new/folder"]) == 0
-    assert _here(tmp_path / "new/folder") == ["night.png", "second.png"]
-
-
-def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
-    """One bad photograph of a folder: the others are written, it is named, and the status is 2."""
-    write(read(night), tmp_path / "in" / "a.png")
-    (tmp_path / "in" / "b.jpg").write_text("no picture")
-    write(read(night), tmp_path / "in" / "c.png")
-    assert cli.main(["enhance", "in", "-o", "out"]) == 2
-    printed = capsys.readouterr()
-    assert "b.jpg" in printed.err and "1 of 3" in printed.err
-    assert _here(tmp_path / "out") == ["a.png", "c.png"]
-
-
 @pytest.mark.parametrize("words, told", [
     (["nowhere.png"], "nowhere.png"),
     (["night.png", "-o", "night.png"], "would replace"),
@@ -70,16 +52,12 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(night, tmp_path, capsys):
     (["night.png", "--format", "gif"], "--format is one of"),
     (["night.png", "night.bmp", "--format", "webp"], "would both be written"),
     (["night.png", "--steps", "99"], "steps must lie between"),
-    (["night.png", "--steps", "-1"], "steps must lie between"),
     (["night.png", "--exposure", "0.9"], "--exposure must lie between"),
-    (["night.png", "--exposure", "nan"], "--exposure must lie between"),
     (["night.png", "--exposure", "auto"], "--exposure auto: this model does not choose it by itself"),
     (["night.png", "--contrast", "0.5"], "this model takes no --contrast; it takes --exposure 0.25 to 0.75"),
     (["night.png", "--color", "0", "--model", "mute"], "this model takes no --color; it takes no preferences"),
     (["night.png", "--highlights", "1", "--model", "direct"], "a network that acts in one pass takes no preferences"),
     (["night.png", "--exposure", "auto", "--model", "direct"], "one pass takes no preferences; got --exposure"),
-    (["night.png", "--strength", "1.5"], "strength must lie between 0"),
-    (["night.png", "--strength", "nan"], "strength must lie between 0"),
     (["night.png", "--device", "abacus"], "not available here"),
     (["night.png", "--model", "nowhere"], "nowhere"),
     (["night.png", "--model", ""], "no checkpoint here"),
@@ -103,28 +81,6 @@ def test_bad_words_are_answered_in_a_line(night, tmp_path, capsys, words, told):
     assert status == 2 and told in printed.err
     assert printed.err.startswith(("error: ", "failed: ")) and printed.err.count("\n") == 1
     assert {name: (tmp_path / name).read_bytes() for name in _here(tmp_path)} == before
-
-
-def test_exposure_and_steps_are_heard(night):
-    """What is asked for on the command line changes the result."""
-    results = []
-    for number, words in enumerate(([], ["--exposure", "0.7"], ["--steps", "1"], ["--steps", "0"])):
-        assert cli.main(["enhance", "night.png", "-o", f"{number}.png", *words]) == 0
-        results.append(read(f"{number}.png").pixels.tobytes())
-    assert len(set(results)) == 4
-    assert results[3] == read(night).pixels.tobytes()
-
-
-def test_strength_is_heard(night):
-    """0 gives the same pixels, 1 the model's result, and between them the picture brightens or darkens steadily."""
-    for strength in ("0", "0.4", "0.7", "1"):
-        assert cli.main(["enhance", "night.png", "-o", f"{strength}.png", "--strength", strength]) == 0
-    assert cli.main(["enhance", "night.png", "-o", "default.png"]) == 0
-    none, some, more, full, default = (read(f"{name}.png").pixels for name in ("0", "0.4", "0.7", "1", "default"))
-    assert none.tobytes() == read(night).pixels.tobytes()
-    assert default.tobytes() == full.tobytes()
-    means = [pixels.mean() for pixels in (none, some, more, full)]
-    assert means in (sorted(means), sorted(means, reverse=True)) and len(set(means)) == 4
 
 
 KNOBS = {"exposure_level": (0.25, 0.475, 0.75), "contrast": (0.0, 0.5, 1.0), "color": (-1.0, 0.0, 1.0),
@@ -172,10 +128,12 @@ def test_without_options_the_defaults_of_the_model_count(night, monkeypatch):
 
 @pytest.mark.parametrize("words", [["--exposure", "bright"], ["--contrast", "auto"], ["--strength", "much"]])
 def test_what_is_no_number_is_refused(night, words, capsys):
-    """A word where a number belongs is answered like any other bad input."""
+    """A word where a number belongs is answered like any other bad input, with what would do."""
     with pytest.raises(SystemExit) as end:
         cli.main(["enhance", "night.png", *words])
-    assert end.value.code == 2 and words[1] in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and words[1] in told
+    assert words[1] != "bright" or ("0.45" in told and "auto" in told)
 
 
 def test_overwriting_is_asked_for(night, capsys):
@@ -248,15 +206,6 @@ def test_every_word_is_explained(capsys):
         assert option in text
     assert cli.main(["enhance"]) == 2
     assert "rlenhance enhance night.jpg" in capsys.readouterr().err
-
-
-def test_a_level_that_is_no_number_is_named(night, capsys):
-    """--exposure takes a number or auto; anything else is told with what would do."""
-    with pytest.raises(SystemExit) as stopped:
-        cli.main(["enhance", "night.png", "--exposure", "bright"])
-    assert stopped.value.code == 2
-    told = capsys.readouterr().err
-    assert "'bright'" in told and "0.45" in told and "auto" in told
 
 
 @pytest.mark.parametrize("words, old, new", [

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from rlenhance.cli.main import main as command
-from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import MODELS
@@ -110,9 +109,3 @@ def test_wrong_denoisers_are_refused_in_words(runs, capsys, words, said):
     assert command(["enhance", "night.png", "-m", "tone", *words]) == 2
     assert said in capsys.readouterr().err
     assert not (runs / "night_enhanced.png").exists()
-
-
-def test_python_refuses_a_denoiser_that_takes_nothing(runs):
-    """As the command does."""
-    with pytest.raises(UsageError, match="denoise 0 takes nothing out"):
-        Enhancer("tone", denoiser="ffdnet", denoise=0)

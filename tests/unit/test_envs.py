@@ -11,7 +11,6 @@ import torch
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
-from rlenhance import envs
 from rlenhance.core.errors import UsageError
 from rlenhance.envs import ENV_IDS, CompletionEnv, CurveOracleEnv, DenoiseEnv, ImageEnv, LowLightEnv, PixelEnv
 from rlenhance.learning.actions import ACTION_SETS, apply_action
@@ -29,6 +28,12 @@ VARIANTS = [
     {"curve": {"agent_stride": 0}, "preferences": {"exposure_level": (0.3, 0.475, 0.65)}},
 ]
 AUTOMATIC = {"preferences": {"color": (-1, 0, 1), "exposure_level": (0.2, 0.475, 0.7)}, "auto": ["exposure_level"]}
+OTHERS = [(f"rlenhance/{name}-v0", variant) for name, variants in (
+    ("Denoise", ({}, {"color": True, "noise": "jpeg"}, {"noise": "blind", "size": 16},
+                 {"noise": "salt_pepper:2-10", "eight_bit": True, "horizon": 1})),
+    ("Completion", ({"size": 32}, {"actions": "touch_up", "size": 24, "holes": "brush", "horizon": 1})),
+    ("SelfEnhance", ({}, {"size": 40, "horizon": 2}))) for variant in variants] + [
+        ("rlenhance/Toolchain-v0", {"size": 16, "horizon": 2})]
 TONE = [{"actions": {"name": "tone"}}, {"actions": {"name": "tone", "agent_stride": 0}, **AUTOMATIC}]
 
 
@@ -45,7 +50,7 @@ def random_action(env, generator):
 
 
 @pytest.mark.parametrize("name, arguments", [(name, variant) for name in CURVE_IDS for variant in VARIANTS] + [
-    ("rlenhance/LowLight-v0", variant) for variant in TONE])
+    ("rlenhance/LowLight-v0", variant) for variant in TONE] + OTHERS, ids=str)
 def test_gymnasium_finds_nothing_to_complain_of(name, arguments):
     """Every registered id passes Gymnasium's checker without a warning, in each of its forms."""
     env = gymnasium.make(name, render_mode="rgb_array", **arguments)
@@ -351,11 +356,6 @@ def test_render_shows_input_picture_and_actions(image, generator):
     frames = env.render()
     assert np.stack(frames).shape == (2, 32, 3 * 40 + 4, 3) and frames[0].dtype == np.uint8
     assert np.array_equal(frames[0][:, :40], np.rint(image[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8))
-
-
-def test_importing_registers_every_id():
-    """`import envs` is enough."""
-    assert all(name in gymnasium.registry for name in envs.ENV_IDS)
 
 
 def test_a_picture_at_its_target_stays(generator):

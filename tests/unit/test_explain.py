@@ -1,17 +1,19 @@
 """Explanations and tables of colours: what a look is, why it came about, and what the table leaves out."""
 
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from rlenhance.cli import main as cli
 from rlenhance.cli.main import main
+from rlenhance.core.color import srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import MODELS
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.explain import explain
+from rlenhance.pipelines.explain import explain, stops_gained
 from rlenhance.pipelines.lut import make_cube, to_text
 from tests.support.networks import make_policy, make_tone, stir
 
@@ -136,3 +138,14 @@ def test_a_table_of_colours_says_what_it_leaves_out(place, tone_run, capsys):
         assert cli.main([*words, *more]) == 0
         out = capsys.readouterr().out
         assert told in out and ("note:" in out) == bool(told)
+
+
+def test_the_gain_is_told_in_stops_of_light():
+    """Twice the light is one stop; what was left alone is zero."""
+    light = np.full((60, 80, 3), 0.1, np.float32)
+    before = np.rint(255 * srgb_from_linear(light)).astype(np.uint8)
+    light[:30] *= 2
+    gains = stops_gained(before, np.rint(255 * srgb_from_linear(light)).astype(np.uint8))
+    assert gains.shape == (36, 48) and gains[19:] == pytest.approx(0, abs=0.01)
+    assert gains[:17] == pytest.approx(1, abs=0.03)
+    assert np.abs(stops_gained(np.zeros_like(before), np.full_like(before, 255))).max() <= 9.9

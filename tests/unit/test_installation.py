@@ -2,7 +2,9 @@
 
 import configparser
 import json
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import rlenhance
 from rlenhance.core.installation import install_line, require_extra
 
 PLACES = [
@@ -104,3 +107,15 @@ def test_everything_that_any_extra_installs_is_pinned():
         extras = needed.extras or {""}
         todo += [each for each in map(Requirement, deeper)
                  if not each.marker or any(each.marker.evaluate({"extra": extra}) for extra in extras)]
+
+
+@pytest.mark.parametrize("name", ["rlenhance/LowLight-v0", "rlenhance.envs:rlenhance/LowLight-v0"])
+def test_a_folder_with_an_envs_of_its_own_is_left_alone(name, tmp_path):
+    """The packages of the project are known by `rlenhance.envs` alone: somebody's `envs` stays importable beside it."""
+    (tmp_path / "envs").mkdir()
+    (tmp_path / "envs" / "__init__.py").write_text("mine = True\n")
+    code = (f"import envs, gymnasium; assert envs.mine\n{'' if ':' in name else 'import rlenhance.envs'}\n"
+            f"gymnasium.make({name!r}, size=16).reset(seed=0)")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(rlenhance.__file__).parents[1])})
+    assert done.returncode == 0, done.stderr

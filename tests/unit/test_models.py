@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from rlenhance.agents.base import make_env
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.experiments.laws import cases
+from rlenhance.experiments.laws.backbones import CONTEXT
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS, GreedyEpisode, PixelPolicy, build_model, make_observation
+from rlenhance.learning.nn.backbones import BACKBONES, FiLM
 from rlenhance.learning.nn.preferences import Preferences
 from rlenhance.learning.ops.image import resize
 from rlenhance.learning.rewards import Reward, RewardWeights
@@ -382,3 +384,16 @@ def test_as_model_leaves_models_alone():
     assert build_model(restorer) is restorer
     policy = make_policy()
     assert isinstance(policy, PixelPolicy) and build_model(policy).policy is policy
+
+
+@pytest.mark.parametrize("law, name", cases("backbone", BACKBONES), ids=str)
+def test_backbones_obey_their_laws(law, name):
+    """Every registered backbone obeys every law."""
+    law.check(name)
+
+
+def test_film_begins_as_the_identity(generator):
+    """Before it has learned anything, the context changes nothing."""
+    features = torch.randn(2, 4, 3, 3, generator=generator)
+    assert torch.equal(FiLM(CONTEXT, 4)(features, torch.randn(2, CONTEXT, generator=generator)), features)
+    assert FiLM(0, 4)(features, None) is features

@@ -204,24 +204,6 @@ def test_hidden_colours_decide_nothing_and_stay(change):
     assert np.array_equal(two.pixels[~shown], other.pixels[~shown])
 
 
-def test_a_pil_image_with_hidden_colours_is_enhanced_like_its_file(tmp_path):
-    """From Python and from the command line the same bytes come, hidden ones too."""
-    photo = _half_hidden(np.random.default_rng(4), True)
-    path = write(photo, tmp_path / "a.png")
-    done = np.asarray(Enhancer()(Image.open(path)))
-    assert np.array_equal(done[..., :3], Enhancer().process(read(path)).photo.pixels)
-
-
-def test_the_denoiser_takes_images_and_tensors_as_the_enhancer_does():
-    """A PIL image comes back as one, with the pixels of the array; what is no picture is named."""
-    pixels = np.random.default_rng(6).integers(80, 120, (40, 56, 3), dtype=np.uint8)
-    remover = Denoiser()
-    done = remover(Image.fromarray(pixels))
-    assert isinstance(done, Image.Image) and np.array_equal(np.asarray(done), remover(pixels))
-    with pytest.raises(UsageError, match="list"):
-        remover([[0.5]])
-
-
 @pytest.mark.parametrize("change", [lambda array: array.astype(">f4"), lambda array: array.astype(">u2"),
                                     np.ma.masked_array, lambda array: array.astype(np.float16)])
 def test_every_array_of_a_picture_is_taken(change):

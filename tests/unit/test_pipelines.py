@@ -275,6 +275,7 @@ def test_every_setting_has_a_flag_with_its_help(kind, capsys):
 
 @pytest.mark.parametrize("kind, wrong, told", [
     (DenoiseSettings, {"noise": 90}, "noise must lie between 0 and 75 .*got 90: reduce"),
+    (DenoiseSettings, {"noise": -1}, "noise must lie between 0 and 75 .*got -1"),
     (DenoiseSettings, {"iterations": -1}, "iterations must be 0 or more; got -1"),
     (DenoiseSettings, {"iterations": 1.5}, "iterations must be a whole number; got 1.5"),
     (UpscaleSettings, {"scale": 3}, "scale must be 2 or 4; got 3"),

@@ -15,15 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 from rlenhance import envs
 from rlenhance.core.errors import UsageError
-from rlenhance.envs import (
-    ENV_IDS,
-    FlattenActions,
-    GlobalAction,
-    ImageEnv,
-    LowLightEnv,
-    PixelEnv,
-    Uint8Observation,
-)
+from rlenhance.envs import ENV_IDS, FlattenActions, GlobalAction, ImageEnv, LowLightEnv, PixelEnv, Uint8Observation
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.nn.preferences import Preferences
@@ -252,15 +244,6 @@ def test_outside_ppo_trains_on_flat_actions():
     env = Uint8Observation(FlattenActions(make(curve={"agent_stride": 4})))
     agent = PPO("MlpPolicy", env, n_steps=32, batch_size=16, n_epochs=2, seed=0, device="cpu")
     assert moved(agent, 64) and agent.predict(env.reset(seed=0)[0])[0].shape == (17,)
-
-
-def test_outside_sac_trains_on_the_picture_action():
-    """stable-baselines3's SAC: the same, on one action for the picture."""
-    from stable_baselines3 import SAC
-    env = Uint8Observation(GlobalAction(gymnasium.make("rlenhance/LowLight-v0", size=16, horizon=4)))
-    agent = SAC("MlpPolicy", env, buffer_size=200, learning_starts=20, batch_size=16, seed=0, device="cpu",
-                policy_kwargs={"net_arch": [32, 32]})
-    assert moved(agent, 40) and agent.predict(env.reset(seed=0)[0])[0].shape == (1,)
 
 
 def moved(agent, steps):
