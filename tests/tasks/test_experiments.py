@@ -125,8 +125,6 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
 
 @pytest.mark.parametrize("words, text", [
     (["--reward", "exposur=1"], "did you mean exposure"),
-    (["--reward", "exposure=nan"], "finite"),
-    (["--reward", "exposure"], "name=weight"),
     (["--learner", "a2c"], "known are a3c"),
     (["--backbone", "fnc"], "did you mean fcn"),
     (["--exposure-level", "7"], "between 0 and 1"),
@@ -137,7 +135,6 @@ def test_evaluate_scores_a_run(tmp_path, pairs, capsys):
     (["--init", "nowhere"], "no such run"),
     (["--init", "nowhere", "--warm-start", "nowhere"], "use one of them"),
     (["--updates", "-1"], "at least 1"),
-    (["--horizon", "0"], "at least one step"),
     (["--a3c.gamma", "1.05"], "gamma"),
     (["--a3c.clip-range", "nan"], "clip"),
     (["--batch-size", "0"], "--batch-size"),

@@ -112,10 +112,6 @@ def test_an_interrupted_run_goes_on(faces, monkeypatch):
     result = resume(RSE, faces / "runs/run")
     again = json.loads((faces / "runs/run/table.json").read_text())
     assert again["rows"] == whole["rows"] and result.scores == again["means"]
-    with pytest.raises(UsageError, match="leave out updates"):
-        resume(RSE, faces / "runs/run", updates=9)
-    with pytest.raises(UsageError, match="leave out blocking"):
-        resume(RSE, faces / "runs/run", blocking=3.0)
 
 
 def test_a_recursion_that_falls_is_undone(faces, monkeypatch):

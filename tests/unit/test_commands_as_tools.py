@@ -230,7 +230,7 @@ ATTACKS = {
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_who_attacks_its_supervisor_is_ended(run, tmp_path, monkeypatch, attack):
     """Soon, in one line; nothing lives on and its files are gone."""
-    monkeypatch.setattr("rlenhance.tools.command._GRACE", 3.0)
+    monkeypatch.setattr("rlenhance.tools.command._GRACE", 1.5)
     kept = tmp_path / "kept"
     code = ("import subprocess\n"
             "def parent(p): return int(open(f'/proc/{p}/stat').read().rpartition(')')[2].split()[1])\n"
@@ -239,7 +239,7 @@ def test_who_attacks_its_supervisor_is_ended(run, tmp_path, monkeypatch, attack)
             + ATTACKS[attack])
     began = time.monotonic()
     with pytest.raises(UsageError) as refused:
-        run(code, seconds=2)
+        run(code, seconds=1)
     assert time.monotonic() - began < 30 and "\n" not in str(refused.value)
     while kept.exists() and _alive(int(kept.read_text())):  # it was killed, and init removes it
         assert time.monotonic() - began < 30

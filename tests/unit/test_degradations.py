@@ -108,7 +108,7 @@ def test_relighting_is_a_function_of_its_random_stream():
 @pytest.mark.parametrize("kind, wrong, told", [
     *((Darken, {"min_exposure": low, "max_exposure": high}, "min_exposure")
       for low, high in ((0, 0.5), (0.5, 0.25), (0.5, 2), (float("nan"), 0.5))),
-    (Darken, {"shot": -1}, ""), (Darken, {"read": -1}, ""), (Darken, {"bits": 0}, ""),
+    (Darken, {"shot": -1}, "noise"), (Darken, {"read": -1}, "noise"), (Darken, {"bits": 0}, "bits"),
     (Relight, {"kind": "sunny"}, "backlit, lamp, corner"), (Relight, {"min_depth": 0}, "min_depth"),
     (Relight, {"min_depth": 5}, "min_depth"), (Relight, {"max_depth": float("nan")}, "min_depth"),
     (Relight, {"shot": -1}, "noise"), (Relight, {"bits": 17}, "bits"),

@@ -96,10 +96,14 @@ def test_the_numpy_environment_is_the_torch_one(name):
     assert reward.shape == ended.shape == cut.shape == (3,) and np.array_equal(reward, tensors[1].numpy())
 
 
-def test_an_unknown_output_is_refused():
-    """With those that there are."""
+def test_unknown_words_are_refused():
+    """Of the output and of the autoreset, with those that there are; Gymnasium's member or its name will do."""
     with pytest.raises(UsageError, match="numpy or torch; got 'jax'"):
         make_vec("rlenhance/CurveOracle-v0", output="jax")
+    with pytest.raises(UsageError, match=r"'NextStep', 'SameStep', 'Disabled'.*got 'never'"):
+        LowLightEnv(1, size=16, autoreset_mode="never")
+    assert CurveOracleEnv(1, autoreset_mode="NextStep").autoreset_mode is AutoresetMode.NEXT_STEP
+    assert CurveOracleEnv(1).autoreset_mode is CurveOracleEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     with pytest.raises(UsageError, match="takes a PixelEnv"):
         TorchToNumpy(gymnasium.make_vec("CartPole-v1", num_envs=2))
 
@@ -198,14 +202,6 @@ def test_the_next_step_begins_the_next_episode(name):
     assert (begun[1] == 0).all() and not begun[2].any() and not begun[3].any()
     assert data_equivalence(begun[0], final[0])
     assert data_equivalence(env.step(action)[:4], same.step(action)[:4])
-
-
-def test_an_unknown_autoreset_mode_is_refused():
-    """With the names of Gymnasium's; its member or its name will do."""
-    with pytest.raises(UsageError, match=r"'NextStep', 'SameStep', 'Disabled'.*got 'never'"):
-        LowLightEnv(1, size=16, autoreset_mode="never")
-    assert CurveOracleEnv(1, autoreset_mode="NextStep").autoreset_mode is AutoresetMode.NEXT_STEP
-    assert CurveOracleEnv(1).autoreset_mode is CurveOracleEnv.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
 
 
 @every_id

@@ -25,6 +25,7 @@ from tests.support.pictures import smooth
 @pytest.mark.parametrize("exposure", [False, True])
 def test_combined_begins_as_the_bicubic_picture(scale, exposure, generator):
     """Before it has learned anything it enlarges bicubically; afterwards every weight has a gradient."""
+    torch.manual_seed(0)
     network = MODELS.create("combined", width=4, generator_width=4, blocks=2, scale=scale, exposure=exposure).eval()
     image = smooth(2, (17, 22), generator)
     plain = image if scale == 1 else F.interpolate(image, scale_factor=scale, mode="bicubic").clamp(0, 1)
