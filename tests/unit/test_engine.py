@@ -24,7 +24,8 @@ from rlenhance.hub.weight_files import read_weights
 from rlenhance.learning.hub.checkpoint import create_network, load_model, load_network, save_checkpoint
 from rlenhance.learning.hub.export import EXPORTS, export_checkpoint, parts_of
 
-DENOISERS, ENLARGERS = ("denoiser", "denoiser-grey", "denoiser-photo", "denoiser-camera"), ("upscale", "upscale-x2", "upscale-x4")
+DENOISERS = ("denoiser", "denoiser-grey", "denoiser-photo", "denoiser-camera")
+ENLARGERS = ("upscale", "upscale-x2", "upscale-x4")
 backends = pytest.mark.parametrize("backend", available_backends())
 with_compiled = pytest.mark.parametrize("backend", [*available_backends(), *[COMPILED] * bool(convolutions.NATIVE)])
 

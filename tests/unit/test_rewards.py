@@ -7,12 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlenhance.core.arrays import constants, resize
+from rlenhance.core.arrays import constants
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.experiments.laws import cases
 from rlenhance.experiments.laws.rewards import make_step
 from rlenhance.learning.actions import ACTION_SETS, apply_action, apply_and_measure
 from rlenhance.learning.metrics.full_reference import ssim
+from rlenhance.learning.ops.image import resize
 from rlenhance.learning.rewards import (
     TERMS,
     Reward,
