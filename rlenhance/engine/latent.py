@@ -91,7 +91,7 @@ class LatentEpisode(Network):
         for _ in range(episodes):
             before = now
             for step in range(self.horizon):
-                chosen = self.policy.act(now, start, 1 - step / self.horizon, self.grid.shape(size))
+                chosen = self.policy.act(now, start, 1 - step / self.horizon, self.grid.grid(*size))
                 if still is not None:
                     chosen[still, -NUM_GATES:] = -1
                 seen, number = self.grid.padded(now), count
@@ -148,7 +148,7 @@ class LatentEpisode(Network):
 
     def _residual(self, now: np.ndarray, start: np.ndarray, shown: np.ndarray, noise: float) -> np.ndarray:
         """The change that the U-Net predicts: (M, 3, b, b)."""
-        side = self.grid.side
+        side = self.grid.patch_size
         seen = pad_planes(np.concatenate([now, start, shown], axis=1), self.multiple)
         cells = pixel_unshuffle(seen, 2)
         level = np.full((len(seen), 4, *cells.shape[2:]), noise, np.float32)

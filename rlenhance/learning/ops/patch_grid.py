@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -11,21 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
+from rlenhance.engine.patches import PatchGeometry
 
 
-@dataclass(frozen=True)
-class PatchGrid:
-    """Square patches on a regular grid. Patch k of a side covers the pixels [k stride - overlap / 2, (k + 1) stride +
-    overlap / 2), so that the cells [k stride, (k + 1) stride) tile the image.
-
-    The image is reflected at its borders, so that it may have any size.
-
-    Args:
-        patch_size: side of a patch in pixels, at least 4.
-        overlap: pixels that neighbouring patches share, even, at most half a patch.
-
-    Raises:
-        UsageError: a patch size or an overlap outside these limits.
+class PatchGrid(PatchGeometry):
+    """Patches of tensors; the image is reflected at its borders, so that it may have any size. Arguments and errors are
+    those of `PatchGeometry`.
 
     Example:
         >>> grid = PatchGrid(24, 8)
@@ -36,23 +26,6 @@ class PatchGrid:
         >>> torch.allclose(grid.fold(patches, (50, 37)), image, atol=1e-6)
         True
     """
-
-    patch_size: int = 24
-    overlap: int = 8
-
-    def __post_init__(self) -> None:
-        if self.patch_size < 4 or not 0 <= self.overlap <= self.patch_size // 2 or self.overlap % 2:
-            raise UsageError(f"patches have at least 4 pixels along each side and an even overlap of at most half of "
-                             f"them, as in 24 and 8; got patch_size {self.patch_size} and overlap {self.overlap}")
-
-    @property
-    def stride(self) -> int:
-        """Pixels from one patch to the next."""
-        return self.patch_size - self.overlap
-
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Number of patches along each side of an image."""
-        return -(-height // self.stride), -(-width // self.stride)
 
     def extract(self, image: Tensor) -> Tensor:
         """All patches of all images: (N, C, H, W) -> (N h w, C, patch_size, patch_size), row by row."""
@@ -86,8 +59,7 @@ class PatchGrid:
 
     def window(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
         """Weight of each pixel of a patch: (patch_size, patch_size), positive; overlapping windows sum to 1."""
-        place = torch.arange(self.patch_size, device=device, dtype=dtype) + 0.5
-        row = (torch.minimum(place, self.patch_size - place) / max(0.5, self.overlap)).clamp(max=1)
+        row = self.fade(torch.arange(self.patch_size, device=device, dtype=dtype) + 0.5)
         return row[:, None] * row
 
 
