@@ -23,6 +23,7 @@ from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import text_table
+from rlenhance.experiments.core.stored_tables import table_made_here
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Example, ImageCache, load_split, open_dataset
@@ -107,7 +108,10 @@ def main(arguments: Arguments) -> dict[str, Any]:
     count = f"{len(shown)} pictures of {arguments.split}, {arguments.edits} edits, seeds {arguments.seeds}"
     print(f"\n{count}\n{text_table(rows)}")
     if arguments.out is not None:
-        write_atomically(arguments.out, json.dumps({"what": count, "rows": rows}, indent=1).encode())
+        write_atomically(arguments.out, json.dumps({
+            "what": count, "rows": rows, "tables": [table_made_here(["editor", *next(iter(rows.values()))], [
+                [name, *(f"{value:.1f}" for value in row.values())] for name, row in rows.items()], arguments.seeds)],
+        }, indent=1).encode())
     return rows
 
 

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -18,10 +17,10 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 import tyro
 
-from research.preference_gp import Choices, Posterior, choose_options, draw, fit
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.stored_tables import tables_made_here
 from rlenhance.io import read
 from rlenhance.io.contact_sheet import thumbnail
 from rlenhance.io.discovery import find_photos
@@ -158,51 +157,6 @@ class PicturePerson:
         return np.asarray(self.enhancer.with_settings(made)(self.photos[photo]))
 
 
-class GaussianProcessTaste:
-    """The control: a Gaussian process over the knobs (pairwise probit, Laplace), asked by the expected best option."""
-
-    _IDEAL, _ANY, _SAMPLES, _MILD, _SHARPNESS = 150, 50, 400, 4, 3.0
-
-    def __init__(self, space: KnobSpace, contexts: np.ndarray, picks: tuple[Pick, ...] = ()):
-        self.space, self.contexts, self.picks = space, contexts, picks
-        self._bounds = space.to_points(space.low), space.to_points(space.high)
-
-    def after(self, pick: Pick) -> GaussianProcessTaste:
-        """With one more pick."""
-        return GaussianProcessTaste(self.space, self.contexts, (*self.picks, pick))
-
-    @cached_property
-    def posterior(self) -> Posterior:
-        """What the picks say; an option that was chosen is preferred to each of the others."""
-        points = [point for pick in self.picks for point in self.space.to_points(pick.options)]
-        contexts = [self.contexts[pick.photo] for pick in self.picks for _ in pick.options]
-        pairs, first = [], 0
-        for pick in self.picks:
-            count = len(pick.options)
-            pairs += [(first + int(pick.answer), first + i) for i in range(count) if i != pick.answer]
-            first += count
-        size = len(self.space.names)
-        choices = Choices(np.array(points).reshape(-1, size), np.array(contexts).reshape(-1, self.contexts.shape[1]),
-                          np.array(pairs, int).reshape(-1, 2), np.ones(len(pairs)))
-        weights = self.space.weights
-        return fit(choices, self._SHARPNESS * weights / weights.mean())
-
-    def best(self, context: np.ndarray) -> np.ndarray:
-        """The recommended values."""
-        return self.space.to_values(self.posterior.ideal_points(context, *self._bounds)[0])
-
-    def options(self, photo: int, count: int, rng: np.random.Generator) -> np.ndarray:
-        """The options of the next question."""
-        context, reach = self.contexts[photo], 1 + len(self.picks) / self._MILD
-        best = self.posterior.ideal_points(context, *self._bounds)
-        ideal = self.posterior.ideal_points(context, *self._bounds, rng, self._IDEAL)
-        other = np.clip(rng.standard_normal((self._ANY, best.shape[1])), *self._bounds)
-        points = np.clip(np.concatenate([best, np.zeros_like(best), ideal, other]), -reach, reach)
-        mean, covariance = self.posterior.predict(points, np.tile(context, (len(points), 1)))
-        chosen = choose_options(mean, covariance, count, draw(mean, covariance, self._SAMPLES, rng))
-        return self.space.to_values(points[rng.permutation(chosen)])
-
-
 #: What is recommended for a context, after the questions so far.
 Recommend = Callable[[np.ndarray], np.ndarray]
 
@@ -212,14 +166,12 @@ def ask(person: Person, space: KnobSpace, strategy: str, options: int, photos: i
     """The shares of the attainable utility after `AFTER` picks: picks -> `PARTS` -> share."""
     centre = person.contexts[:photos].mean(axis=0)
     contexts = person.contexts - centre
-    model: TasteModel | GaussianProcessTaste = TasteModel(space, contexts[:photos])
-    if strategy == "Gaussian process":
-        model = GaussianProcessTaste(space, contexts[:photos])
+    model = TasteModel(space, contexts[:photos])
     current = space.default.copy()
     found = {}
     for number in range(max(AFTER)):
         photo = number % photos
-        if strategy in ("questions", "Gaussian process"):
+        if strategy == "questions":
             shown = model.options(photo, options, rng)
         elif strategy == "coordinate search":
             shown = np.tile(current, (options, 1))
@@ -239,7 +191,7 @@ def ask(person: Person, space: KnobSpace, strategy: str, options: int, photos: i
         if number + 1 in AFTER:
             last = strategy in ("random, winner kept", "coordinate search")
             recommend = (lambda _, fixed=current: fixed) if last else model.best
-            said = model.certainty().share if isinstance(model, TasteModel) and strategy == "questions" else np.nan
+            said = model.certainty().share if strategy == "questions" else np.nan
             found[number + 1] = {**_shares(person, space, contexts, photos, recommend), "said": said}
     return found
 
@@ -272,8 +224,7 @@ class Arguments:
     """Number of the first of them, to go on in parts."""
     seed: int = 0
     """Of the people and their choices."""
-    strategies: tuple[str, ...] = ("questions", "Gaussian process", "random", "random, winner kept",
-                                   "coordinate search")
+    strategies: tuple[str, ...] = ("questions", "random", "random, winner kept", "coordinate search")
     """How versions are chosen; random has the model of the questions, the last two recommend the last choice."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the shares there, as JSON."""
@@ -307,9 +258,11 @@ def main(arguments: Arguments) -> dict[str, Any]:
                                     TEMPERATURES[name] * float(gain), rng).items():
                 for part, share in found.items():
                     shares[strategy][name][after][part].append(share)
-    print("\n".join(table(shares)), flush=True)
+    lines = table(shares)
+    print("\n".join(lines), flush=True)
     if arguments.out:
-        write_atomically(arguments.out, json.dumps(shares).encode())
+        write_atomically(arguments.out, json.dumps({**shares, "tables": tables_made_here(
+            lines, arguments.seed)}).encode())
     return shares
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from research import camera_noise_compare
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.scripts import fit_camera_noise
 from rlenhance.io import read
@@ -116,13 +115,3 @@ def test_the_estimate_is_fitted_and_goes_on(tmp_path):
     assert fit_camera_noise.main(arguments) == rows
     with np.load(tmp_path / "out/camera_noise.npz", allow_pickle=False) as weights:
         assert perceptron(weights, np.zeros((3, NUM_STATISTICS), np.float32)).shape == (3,)
-
-
-def test_the_comparison_has_every_kind_of_photograph(tmp_path, capsys):
-    pairs = make_pairs(tmp_path / "pairs", scenes=8, size=(96, 128))
-    arguments = camera_noise_compare.Arguments(pairs, pairs, limit=1, out=tmp_path / "table.json")
-    found = camera_noise_compare.main(arguments)
-    assert len(found) == 7
-    assert {"input", "rlenhance denoise"} < set(found["dark frames, brightened"])
-    assert "rlenhance denoise" in capsys.readouterr().out
-    assert read(tmp_path / "table.png").pixels.shape[1] == 4 * 192

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from research import photo_restore_compare
+from research.pipelines import Arguments, main
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.laws.law import stir
 from rlenhance.experiments.laws.models import make_model
@@ -69,11 +69,9 @@ def test_a_planner_is_trained_and_measured(photographs, tmp_path, capsys):
     with pytest.raises(UsageError, match="holds other tools"):
         tool_gains.main(tool_gains.Config(**{**vars(config), "tools": ("median",), "collect_minutes": 0}))
     assert PhotoRestorer(folder).model.tools == config.tools
-    table = photo_restore_compare.main(photo_restore_compare.Config(
-        data=(photographs,), model=str(folder), pictures=1, kinds=("clean", "wide"),
-        ways=("fast", "once", "tiles", "fixed", "oracle"), out=tmp_path / "table.json"))
-    assert (tmp_path / "table.json").is_file() and table["wide"]["oracle"]["gain"] >= 0
-    assert table["clean"]["oracle"]["change"] == 0 and "wide: 1 pictures" in capsys.readouterr().out
+    rows = ("before: input", f"own: restore --model {folder}")
+    found = main(Arguments((photographs,), rows, ("clean", "wide"), limit=1))
+    assert len(found["wide"]["own"]) == 1 and "wide: 1 photographs" in capsys.readouterr().out
 
 
 def test_statistics_tell_damage_apart(generator):

@@ -1,4 +1,4 @@
-"""What the white balance does to pairs, and to known casts: `python -m research.white_lowlight DIR`."""
+"""What the white balance does to known casts: `python -m research.white_casts DIR`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,10 @@ from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import text_table
 from rlenhance.io.files import write_atomically
-from rlenhance.learning.data import Batch, ImageCache, load_split, open_dataset
+from rlenhance.learning.data import ImageCache, load_split, open_dataset
 from rlenhance.learning.data.examples import evenly_spread
-from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr
-from rlenhance.learning.ops.image import to_array, to_tensor
+from rlenhance.learning.ops.image import to_array
 from rlenhance.ops.white_balance import apply_gains, auto_gains, light_of_chroma
-from rlenhance.pipelines.enhance import Enhancer
 
 #: Casts: name -> the largest of their warmth and tint; each is drawn between a third of it and all of it.
 CASTS: Mapping[str, tuple[float, float]] = {
@@ -32,7 +30,7 @@ _BOTH_WAYS = ("green or magenta", "mixed")
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure `--white auto` against `--white keep`: scores of pairs, and known casts."""
+    """Measure `--white auto` by known casts, on one frame of each scene and its reference."""
 
     data: Annotated[Path, tyro.conf.Positional]
     """A folder of pairs."""
@@ -42,22 +40,18 @@ class Arguments:
     """Take that many, evenly spread (0: all)."""
     seed: int = 0
     """Of the casts."""
-    model: str = ""
-    """The policy (default: the shipped one)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the tables there too, as JSON."""
 
 
 def main(arguments: Arguments) -> dict[str, Any]:
-    """Score, print, and give the tables: `pairs` and `casts`."""
+    """Measure, print, and give the tables."""
     splits = open_dataset(arguments.data)
     if not splits.parts.get(arguments.split) or not splits.has_references:
         raise UsageError(f"{splits.source}: no pairs in the split {arguments.split!r}")
     examples = evenly_spread(list(splits.parts[arguments.split]), arguments.limit)
     pictures = load_split(examples, ImageCache(0))
-    keep = Enhancer(arguments.model or None, denoise=0.0, white="keep")
-    tables: dict[str, Any] = {"pairs": {name: {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-                                        for name, rows in score_pairs(keep, pictures).items()}}
+    tables: dict[str, Any] = {}
     rng = np.random.default_rng(arguments.seed)
     first = [pictures[number] for number, example in enumerate(examples)
              if example.scene not in {other.scene for other in examples[:number]}]
@@ -66,32 +60,10 @@ def main(arguments: Arguments) -> dict[str, Any]:
         tables[f"{name} as they are"] = {"auto": change_of(shown)}
         tables[f"{name} with casts"] = cast_table(shown, rng)
     for name, rows in tables.items():
-        count = len(examples) if name == "pairs" else len(first)
-        print(f"\n{name}, {count}\n{text_table(rows)}", flush=True)
+        print(f"\n{name}, {len(first)}\n{text_table(rows)}", flush=True)
     if arguments.out:
         write_atomically(arguments.out, json.dumps({"split": arguments.split, **tables}, indent=1).encode())
     return tables
-
-
-def score_pairs(keep: Enhancer, pictures: Any) -> dict[str, list[dict[str, float]]]:
-    """Scores of each picture with each setting; `changed` is 100 where auto did something."""
-    found: dict[str, list[dict[str, float]]] = {"keep": [], "auto": []}
-    batches: list[Batch] = list(pictures)
-    for batch in batches:
-        dark = to_array(batch.image)
-        for name in found:
-            made = to_tensor(keep.with_settings(white=name)(dark))
-            assert batch.target is not None  # these are pairs
-            found[name].append({"psnr": psnr(made, batch.target).item(),
-                                "gt_mean_psnr": gt_mean_psnr(made, batch.target).item(),
-                                "changed, %": 100.0 * (name == "auto" and bool((auto_gains(dark) != 1).any()))})
-    for rows in found.values():
-        for row, other in zip(rows, found["keep"], strict=True):
-            row["change"] = row["gt_mean_psnr"] - other["gt_mean_psnr"]
-    worst = min(row["change"] for row in found["auto"])
-    for row in found["auto"]:
-        row["worst change"] = worst
-    return found
 
 
 def cast_table(pictures: list[np.ndarray], rng: np.random.Generator) -> dict[str, dict[str, float]]:
