@@ -17,7 +17,7 @@ import tyro
 from benchmarks.photo import dark_photograph
 from benchmarks.table import Table, interleaved
 from rlenhance.core.errors import UsageError
-from rlenhance.engine.graph import BACKENDS, available_backends
+from rlenhance.engine.graph import COMPILED, NUMPY
 from rlenhance.engine.networks import load
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_config, read_info
@@ -51,7 +51,7 @@ class Arguments:
     threads: int = 1
     """Of this process."""
     beside: tuple[str, ...] = ()
-    """Beside each, the same model computed by torch, or on a backend: `torch`, `onnxruntime` and `opencv`."""
+    """Beside each, the same model computed by torch, or on a backend: `torch`, `compiled` and `numpy`."""
 
 
 def main(arguments: Arguments) -> Table:
@@ -63,9 +63,8 @@ def main(arguments: Arguments) -> Table:
     if min(arguments.repeats, arguments.threads) < 1 or arguments.side < 64:
         raise UsageError(f"--repeats and --threads must be at least 1, --side at least 64; got {arguments.repeats}, "
                          f"{arguments.threads} and {arguments.side}")
-    if not set(arguments.beside) <= {"torch", *available_backends()}:
-        raise UsageError(f"--beside takes torch and the installed of {', '.join(BACKENDS)}; got "
-                         f"{', '.join(arguments.beside)}")
+    if not set(arguments.beside) <= {"torch", COMPILED, NUMPY}:
+        raise UsageError(f"--beside takes torch, {COMPILED} and {NUMPY}; got {', '.join(arguments.beside)}")
     torch.set_num_threads(arguments.threads)
     names = arguments.models or [model.name for model in shipped.list_models() if model.info.purpose in _MAKERS]
     others = [title for backend in arguments.beside for title in (f"with {backend}", "times")]

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 SIZES = {"600 x 400": (600, 400), "12 megapixels": (4000, 3000), "24 megapixels": (6000, 4000),
          "50 megapixels": (8192, 6144)}
 FOLDER = (1732, 1155)
-EXTRAS = ("", "fast", "heif", "raw", "video", "demo", "train", "all")
+EXTRAS = ("", "heif", "raw", "video", "demo", "train", "all")
 _QUALITY = 92
 _PIP = re.compile(r"(pip|setuptools|_distutils_hack|pkg_resources|distutils-precedence\.pth)(-.*)?$")
 _CLAHE = """

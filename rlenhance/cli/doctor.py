@@ -150,13 +150,14 @@ def _device() -> Iterator[Finding]:
 
     yield Finding("threads", f"{os.cpu_count()} cores"
                   + (f", OMP_NUM_THREADS={os.environ['OMP_NUM_THREADS']}" if "OMP_NUM_THREADS" in os.environ else ""))
+    from rlenhance.engine.convolutions import NATIVE as CONVOLUTIONS
     from rlenhance.engine.render import NATIVE
 
     yield Finding("kernel", "compiled") if NATIVE is not None else Finding(
         "kernel", "not compiled: photographs take some twenty times as long; install a wheel for this system, or the "
         "package anew where there is a C compiler", None)
-    yield Finding("networks", "onnxruntime" if find_spec("onnxruntime") else
-                  f"OpenCV; onnxruntime is faster: {install_line('fast')}")
+    yield Finding("networks", "compiled") if CONVOLUTIONS is not None else Finding(
+        "networks", "not compiled: NumPy computes their convolutions, which takes longer", None)
     if find_spec("torch") is None:
         yield Finding("device", "cpu (other devices need torch, of the extra train; enhancing does not)")
         return

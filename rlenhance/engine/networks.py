@@ -5,7 +5,6 @@ What is around a graph (pixels as channels and back, padding, enlargement) is do
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,17 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, enlarge_planes, pad_planes, pixel_shuffle, pixel_unshuffle
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import Graph, adds_bytes_exactly, available_backends
-from rlenhance.engine.onnx_file import StaleExport, read_facts
+from rlenhance.engine.graph import Graph
+from rlenhance.engine.onnx_file import StaleExport
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, picture_statistics
 
 #: Networks by the name of their model.
 NETWORKS: Registry[type[Network]] = Registry("exported network")
-#: Files of a checkpoint: its graphs by part, of which most networks have one, and the same in 8 bits.
-EXPORT, QUANTIZED = "{part}.onnx", "{part}.int8.onnx"
+#: Files of a checkpoint: its graphs by part, of which most networks have one.
+EXPORT = "{part}.onnx"
 #: The export where another ONNX file has its name: model.onnx of a folder for model hubs is a graph with its weights.
 BESIDE = "{part}.export.onnx"
-_WEIGHTS = "model.safetensors"
 
 
 class Network:
@@ -37,8 +35,6 @@ class Network:
         config: its config.json.
         weights: see `Graph`.
         backend: see `rlenhance.engine.graph.Graph`.
-        quantized: whether onnxruntime computes in 8 bits where the checkpoint has such an export and the processor
-            adds them exactly, see `adds_bytes_exactly`.
 
     Attributes:
         folder: see above.
@@ -53,19 +49,13 @@ class Network:
     parts: tuple[str, ...] = ("model",)
 
     def __init__(self, folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarray],
-                 backend: str | None = None, quantized: bool = True):
+                 backend: str | None = None):
         self.folder, self.spec = folder, dict(config["model"])
         self.purpose, self.scale, self.channels = config["purpose"], config["scale"], config["channels"]
         self.needs_mask, self.receptive_radius = config["needs_mask"], config.get("receptive_radius")
-        self.graphs = {part: self._graph(part, weights, backend, quantized) for part in self.parts}
+        self.graphs = {part: self._graph(part, weights, backend) for part in self.parts}
 
-    def _graph(self, part: str, weights: Mapping[str, np.ndarray], backend: str | None, quantized: bool) -> Graph:
-        small = self.folder / QUANTIZED.format(part=part)
-        if quantized and (backend or available_backends()[0]) == "onnxruntime" and adds_bytes_exactly() \
-                and small.is_file():
-            digest = hashlib.sha256((self.folder / _WEIGHTS).read_bytes()).hexdigest()
-            if read_facts(small).get("sha256") == digest:  # its steps were measured with other weights otherwise
-                return Graph(small, weights, backend)
+    def _graph(self, part: str, weights: Mapping[str, np.ndarray], backend: str | None) -> Graph:
         path = export_path(self.folder, part)
         if not path.is_file():  # of a version that had fewer parts
             raise StaleExport(f"{path}: is missing; write it anew with rlenhance export")
@@ -86,15 +76,15 @@ def export_path(folder: Path, part: str) -> Path:
     return beside if beside.is_file() else folder / EXPORT.format(part=part)
 
 
-def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], backend: str | None = None, *,
-         quantized: bool = True) -> Network | None:
+def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarray], backend: str | None = None
+         ) -> Network | None:
     """The exported network of a checkpoint; None where it was not exported, or has a name that is not in `NETWORKS`.
 
     Args:
         folder: of the checkpoint.
         config: its config.json.
         weights: its arrays by name, float32.
-        backend, quantized: see `Network`.
+        backend: see `Network`.
 
     Raises:
         UsageError: the export is damaged.
@@ -103,7 +93,7 @@ def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarr
     name = config["model"]["name"]
     if name not in NETWORKS or not export_path(folder, "model").is_file():
         return None
-    return NETWORKS[name](folder, config, weights, backend, quantized)
+    return NETWORKS[name](folder, config, weights, backend)
 
 
 class NoiseConditioned(Network):

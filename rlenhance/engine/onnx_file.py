@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,26 +22,21 @@ from rlenhance.core.json_files import parse_json
 FORMAT = 1
 #: Bytes of an export, which holds no weights.
 MAX_BYTES = 4 << 20
-#: What a graph may compute: the operations of `rlenhance.learning.hub.export` and `rlenhance.learning.hub.quantize`.
-#: None of them reads a file, runs another graph, or comes from a library of its own.
-OPERATIONS = frozenset((
-    "Add", "Cast", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "DequantizeLinear", "Div",
-    "Flatten", "Gather", "Gemm", "Identity", "MatMul", "Mul", "Pad", "QuantizeLinear", "Relu", "Reshape", "Shape",
-    "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze"))
 _FACTS, _GRAPH, _NODE, _INITIALIZER = 6, 7, 1, 5  # fields of ONNX's ModelProto (doc_string, graph) and GraphProto
-_OPERATION, _ATTRIBUTE, _DOMAIN, _TENSOR, _EXTERNAL = 4, 5, 7, 5, 13  # of NodeProto, AttributeProto and TensorProto
+_OPERATION, _ATTRIBUTE, _DOMAIN = 4, 5, 7  # of NodeProto
+_TEXT, _TENSOR, _EXTERNAL = 4, 5, 13  # of AttributeProto (s, t) and TensorProto
 #: Fields that exports have of ModelProto (no functions), GraphProto (no sparse weights), AttributeProto (no graphs).
 _MODEL_FIELDS, _GRAPH_FIELDS = frozenset((2, 3, 4, 6, 7, 8)), frozenset((1, 2, 5, 10, 11, 12, 13))
 _ATTRIBUTE_FIELDS = frozenset((1, 4, 5, 7, 8, 9, 13))
 _FIXED = {1: 8, 5: 4}  # kinds of encoded numbers of fixed length, and that in bytes
-_TYPES = {"float32": 1, "int64": 7}  # of ONNX's TensorProto
+_TYPES = {1: "float32", 7: "int64"}  # of ONNX's TensorProto
 _MOST = 1 << 20  # values of a constant
 
 
 @dataclass(frozen=True)
 class Node:
     """An operation of a graph: its kind, the names of what it takes and gives, and its attributes that are whole
-    numbers, several of them, numbers with a point, or arrays."""
+    numbers, several of them, numbers with a point, bytes, or arrays."""
 
     kind: str
     inputs: tuple[str, ...]
@@ -98,22 +93,22 @@ def read_facts(path: Path) -> dict[str, Any]:
     return dict(facts)
 
 
-def check_graph(path: Path) -> None:
-    """Refuse a graph with other parts than an export has: operations beside `OPERATIONS`, graphs within it, functions,
+def check_graph(path: Path, operations: Collection[str]) -> None:
+    """Refuse a graph with other parts than an export has: other operations than these, graphs within it, functions,
     weights in other files, or sparse ones, which a few bytes make large.
 
     Raises:
         UsageError: names what it is.
     """
     try:
-        problem = next(_foreign_parts(read_export(path)), None)
+        problem = next(_foreign_parts(read_export(path), operations), None)
     except (IndexError, ValueError) as error:
         raise _no_export(path) from error
     if problem is not None:
         raise UsageError(f"{path}: {problem}, which no export of rlenhance has; write it anew with rlenhance export")
 
 
-def _foreign_parts(data: bytes) -> Iterator[str]:
+def _foreign_parts(data: bytes, operations: Collection[str]) -> Iterator[str]:
     for field, part in _fields(data):
         if field not in _MODEL_FIELDS:
             yield f"field {field} of the model"
@@ -125,12 +120,12 @@ def _foreign_parts(data: bytes) -> Iterator[str]:
             if number == _INITIALIZER:
                 yield from _foreign_tensor(content)
             if number == _NODE:
-                yield from _foreign_node(content)
+                yield from _foreign_node(content, operations)
 
 
-def _foreign_node(data: bytes) -> Iterator[str]:
+def _foreign_node(data: bytes, operations: Collection[str]) -> Iterator[str]:
     for field, content in _fields(data):
-        if (field == _OPERATION and content.decode() not in OPERATIONS) or (field == _DOMAIN and content):
+        if (field == _OPERATION and content.decode() not in operations) or (field == _DOMAIN and content):
             yield f"the operation {content.decode()!r:.60}"
         if field != _ATTRIBUTE:
             continue
@@ -189,7 +184,7 @@ def _node(found: list[tuple[int, Any]]) -> Node:
         name = next(value.decode() for field, value in content if field == 1)
         several = [_signed(part) for field, value in content if field == 8 for part in _numbers(value)]
         single: list[Any] = [_array(value) if field == _TENSOR else _signed(value) for field, value in content
-                             if field in (2, 3, _TENSOR)]
+                             if field in (2, 3, _TEXT, _TENSOR)]
         attributes[name] = several or (single[0] if single else None)
     return Node(kinds[0], tuple(inputs), outputs[0], attributes)
 
@@ -203,8 +198,7 @@ def _array(data: bytes) -> np.ndarray | None:
     """A constant; None for a type that a graph of small convolutions does not have."""
     content = list(_fields(data, numbers=True))
     shape = [part for field, value in content if field == 1 for part in _numbers(value)]
-    names = {number: name for name, number in _TYPES.items()}
-    kind = next((names.get(value) for field, value in content if field == 2), None)
+    kind = next((_TYPES.get(value) for field, value in content if field == 2), None)
     raw = next((value for field, value in content if field == 9), None)
     if kind is None or not isinstance(raw, bytes) or math.prod(shape) > _MOST:
         return None
@@ -231,25 +225,6 @@ def _number(data: bytes, place: int) -> tuple[int, int]:
         if byte < 128:
             return value, place
     raise ValueError("a number of more than 64 bits")
-
-
-def _field(number: int, content: bytes | int) -> bytes:
-    """An encoded field of a message."""
-    if isinstance(content, int):
-        return _variable(number << 3) + _variable(content)
-    return _variable(number << 3 | 2) + _variable(len(content)) + content
-
-
-def _variable(value: int) -> bytes:
-    """A number in groups of seven bits."""
-    return bytes([value]) if value < 128 else bytes([value & 127 | 128]) + _variable(value >> 7)
-
-
-def encoded(weights: Mapping[str, np.ndarray]) -> bytes:
-    """Weights as one more part of an encoded graph: parts of a message that follow each other are joined when read."""
-    return _field(_GRAPH, b"".join(_field(_INITIALIZER, b"".join((
-        *(_field(1, side) for side in value.shape), _field(2, _TYPES[value.dtype.name]), _field(8, name.encode()),
-        _field(9, np.ascontiguousarray(value).tobytes())))) for name, value in weights.items()))
 
 
 def facts_text(facts: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from rlenhance.engine import convolutions
 from rlenhance.engine.array_operations import evaluate
 from rlenhance.engine.convolution_plan import plan
 from rlenhance.engine.convolutions import Convolutions
-from rlenhance.engine.graph import COMPILED
+from rlenhance.engine.graph import COMPILED, NUMPY
 from rlenhance.engine.networks import load
 from rlenhance.engine.onnx_file import Node
 from rlenhance.hub import shipped
@@ -173,7 +173,7 @@ def test_the_shipped_policy_over_filters_is_compiled(part):
     """All views at once, in groups, with the memory between steps."""
     folder = shipped.FOLDER / "filters-grey"
     found, other = (load(folder, read_config(folder), read_weights(folder), backend).graphs[part]
-                    for backend in (None, "opencv"))
+                    for backend in (None, NUMPY))
     assert found.backend == COMPILED
     inputs = {"cells": np.abs(numbers(1, 8, 24, 32))}
     if part == "later":

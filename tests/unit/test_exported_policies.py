@@ -7,7 +7,7 @@ import torch
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import to_planes
 from rlenhance.engine.filters import FilterEpisode, later_reach, unet_reach
-from rlenhance.engine.graph import available_backends
+from rlenhance.engine.graph import NUMPY
 from rlenhance.engine.networks import load
 from rlenhance.engine.patches import Patches
 from rlenhance.experiments.laws.law import stir
@@ -23,7 +23,7 @@ from rlenhance.learning.ops.patch_grid import PatchGrid
 from tests.support.networks import make_model
 
 UNET = {"name": "gru_unet", "widths": (4, 4), "blocks": (1, 1)}
-backends = pytest.mark.parametrize("backend", available_backends())
+backends = pytest.mark.parametrize("backend", [None, NUMPY])
 
 
 def noisy(height=45, width=38, grey=False, seed=0):
@@ -45,7 +45,7 @@ def exported(tmp_path_factory):
             folders[key] = save_checkpoint(tmp_path_factory.mktemp("exported") / "run", make(**config))
             assert export_checkpoint(folders[key])
         folder = folders[key]
-        return load(folder, read_config(folder), read_weights(folder), backend, quantized=False), load_model(folder)
+        return load(folder, read_config(folder), read_weights(folder), backend), load_model(folder)
 
     return pair
 
@@ -113,10 +113,9 @@ def latent_policy():
         sees_initial_image=True), 0.2)
 
 
-@backends
-def test_moves_of_codes_are_those_of_torch(backend, exported):
+def test_moves_of_codes_are_those_of_torch(exported):
     """Within 1/255, with the noise measured or named, and with further episodes."""
-    engine, model = exported(latent_policy, backend)
+    engine, model = exported(latent_policy)
     assert isinstance(model.policy.actions, LatentActions)
     for planes, noise, iterations in ((noisy(), None, 0), (noisy(70, 61), 30.0, 1)):
         model.iterations = iterations
@@ -159,10 +158,8 @@ def test_small_tools_are_those_of_torch(backend, exported):
 
 @pytest.mark.parametrize("name", ["filters-grey", "rse-faces", "tools"])
 def test_shipped_ones_are_opened_without_torch(name):
-    """Their exports lie beside their weights, and equal torch; 8 bits change a few pixels by little."""
+    """Their exports lie beside their weights, and equal torch."""
     place, planes = locate(name), noisy(26, 33, grey=name == "filters-grey")
     with torch.inference_mode():
         wanted = load_model(place)(torch.from_numpy(planes)).numpy()
-    exact = load(place, read_config(place), read_weights(place), quantized=False)(planes)
-    assert (np.abs(exact - wanted) > 1 / 255).mean() < 1e-3
-    assert np.sqrt(np.square(open_network(place)(planes) - wanted).mean()) < 1 / 255
+    assert (np.abs(open_network(place)(planes) - wanted) > 1 / 255).mean() < 1e-3

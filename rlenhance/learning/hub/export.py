@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.core.registry import Registry
-from rlenhance.engine.graph import COMPILED, Graph, available_backends, can_compile
+from rlenhance.engine.graph import COMPILED, NUMPY, Graph, can_compile
 from rlenhance.engine.networks import BESIDE, export_path
 from rlenhance.engine.onnx_file import StaleExport, facts_text, read_facts
 from rlenhance.hub.info import FORMAT, read_config
@@ -105,7 +105,7 @@ def export_checkpoint(folder: Path) -> list[Path]:
         write_bytes(bare_graph(traced(network, part), stored, {"model": config["model"]}), path)
         paths.append(path)
         try:
-            for backend in (*available_backends(), *((COMPILED,) if can_compile(path, stored) else ())):
+            for backend in (NUMPY, *((COMPILED,) if can_compile(path, stored) else ())):
                 _check(network, part, Graph(path, stored, backend))
         except UsageError:
             for written in paths:

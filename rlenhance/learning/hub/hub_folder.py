@@ -27,7 +27,7 @@ from rlenhance.pipelines.preference_text import describe_preferences
 
 GRAPH, SCORES = "model.onnx", "metrics.json"
 _FILES = frozenset((README, GRAPH, SCORES, CONFIG, MODEL))
-_EXPORTS = (".export.onnx", ".int8.onnx")  # endings of what `rlenhance.engine` computes a network with
+_EXPORTS = (".export.onnx", ".int8.onnx")  # endings of what `rlenhance.engine` computes with, and of 0.2's in 8 bits
 _TAGS = {"enhance": "low-light-enhancement", "denoise": "denoising", "completion": "inpainting",
          "upscale": "super-resolution", "restore": "image-restoration"}
 
@@ -222,8 +222,7 @@ def _is_own(name: str) -> bool:
 def _copy_exports(source: Path, model: str, folder: Path) -> None:
     """Copy the graphs without weights, with which a model needs no torch, where the checkpoint has them."""
     for part in networks.NETWORKS[model].parts if model in networks.NETWORKS else ():
-        for path, pattern in ((networks.export_path(source, part), networks.BESIDE),
-                              (source / networks.QUANTIZED.format(part=part), networks.QUANTIZED)):
-            with suppress(UsageError):  # none there, or the whole graph of such a folder
-                read_facts(path)
-                shutil.copyfile(path, folder / pattern.format(part=part))
+        path = networks.export_path(source, part)
+        with suppress(UsageError):  # none there, or the whole graph of such a folder
+            read_facts(path)
+            shutil.copyfile(path, folder / networks.BESIDE.format(part=part))
