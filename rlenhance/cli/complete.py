@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import (
-    add_old_flag,
     add_photo_command,
     plan_photos,
     print_plan,
@@ -38,9 +37,8 @@ def add(commands: Any) -> None:
     where.add_argument("--mask", type=Path, metavar="FILE|DIR",
                        help="a picture of the photograph's size, white where it is to be filled; or a folder of them, "
                             "called like the photographs")
-    found = where.add_argument("--auto-mask", action="store_true",
-                               help="the black rectangles in each photograph are the holes (as without --mask)")
-    add_old_flag(where, "--detect-holes", found)
+    where.add_argument("--auto-mask", action="store_true",
+                       help="the black rectangles in each photograph are the holes (as without --mask)")
 
 
 def run(arguments: argparse.Namespace) -> int:

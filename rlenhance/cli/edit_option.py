@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.photo_command import photo_path, plan_photos
+from rlenhance.cli.photo_command import plan_photos
+from rlenhance.cli.written_files import refuse_written
 from rlenhance.core.errors import UsageError, refuse_os_errors
 
 if TYPE_CHECKING:
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
 _NOT_BESIDE = {"PHOTO": "photos", "--recursive": "recursive", "--name": "name", "--skip-existing": "skip_existing",
                "--match-series": "match_series", "--shared-decision": "shared_decision",
                "--shard": "shard", "--ledger": "ledger", "--on": "on"}
-
-
-def add_edit_option(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    edit = parser.add_argument_group("as the external editor of another program")
-    edit.add_argument("--edit", type=photo_path, metavar="FILE",
-                      help="enhance one photograph in its place; what it was is kept as FILE~. With --output it stays, "
-                           "and the result goes there, replacing a file")
-    edit.add_argument("--no-backup", action="store_true", help="with --edit in place: keep no FILE~")
 
 
 def plan_edit(arguments: argparse.Namespace, suffix: str) -> BatchPlan:
@@ -90,6 +82,7 @@ def _plan_in_place(arguments: argparse.Namespace) -> BatchPlan:
     check_writable(place.parent, place)
     if not os.access(place, os.W_OK):
         raise UsageError(f"{place}: is read-only; name the result with --output, or change its permissions")
+    refuse_written([place], arguments)
     return BatchPlan((Job(place, place),))
 
 

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.edit_option import add_edit_option, in_place, kept_original, plan_edit
-from rlenhance.cli.explain_options import add_explain_options, check_explain_options, make_explanations
 from rlenhance.cli.photo_command import (
     add_model,
-    add_old_flag,
     add_photos,
+    add_region,
     add_settings,
     decode_seconds_of,
     given_settings,
     notes_stream,
+    photo_path,
     plan_photos,
     print_plan,
     read_settings,
     reader_of,
     run_plan,
 )
-from rlenhance.cli.reports import FrameBar
-from rlenhance.cli.series_options import add_series_options, check_series_options, match_plan
 from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.threads import thread_count
-from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
+from rlenhance.pipelines.options import AUTO, PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
 from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
 
 if TYPE_CHECKING:
@@ -47,15 +45,42 @@ def add(commands: Any) -> None:
     )
     add_photos(enhance, verb="brighten", nargs="*")
     add_enhancer(enhance)
-    shared = enhance.add_argument("--shared-decision", action="store_true", default=None,
-                                  help="a burst or time-lapse: one decision for all, made on the one of median "
-                                       "exposure")
-    add_old_flag(enhance, "--together", shared)
-    add_series_options(enhance)
-    add_explain_options(enhance)
-    add_edit_option(enhance)
+    enhance.add_argument("--shared-decision", action="store_true", default=None,
+                         help="a burst or time-lapse: one decision for all, made on the one of median exposure")
+    series = enhance.add_argument_group("series")
+    series.add_argument("--match-series", nargs="?", const="", type=_reference, metavar="REFERENCE",
+                        help="bring the results of all photographs to one brightness and white: what is usual among "
+                             "them, or that of REFERENCE, a photograph that need not be one of them; behind the "
+                             "photographs, or as --match-series=REFERENCE")
+    series.add_argument("--smooth-time", type=_smooth, metavar="N|auto",
+                        help="with --match-series, of a time-lapse: no flicker, and a slow change stays; each is "
+                             "brought to a line through N before and N after it")
+    add_region(enhance)
+    add_written_file(enhance, "--explain", kind="sheet", metavar="FILE.png",
+                     help="of one photograph: write a sheet with the actions of each step, the gain, the histogram and "
+                          "the curve")
+    add_written_file(enhance, "--cube", kind="colour table", metavar="FILE.cube",
+                     help="of one photograph: write its look as a 3D table that other editors read; without what "
+                          "differs from place to place")
+    edit = enhance.add_argument_group("as the external editor of another program")
+    edit.add_argument("--edit", type=photo_path, metavar="FILE",
+                      help="enhance one photograph in its place; what it was is kept as FILE~. With --output it stays, "
+                           "and the result goes there, replacing a file")
+    edit.add_argument("--no-backup", action="store_true", help="with --edit in place: keep no FILE~")
     add_written_file(enhance, "--save-recipe", kind="recipe", metavar="FILE.json",
-                         help="write what was done: model, checksum of its weights, and all settings")
+                     help="write what was done: model, checksum of its weights, and all settings")
+
+
+def _reference(word: str) -> Path | str:
+    return Path(word) if word else ""
+
+
+def _smooth(word: str) -> int | str:
+    if word == AUTO:
+        return AUTO
+    if not re.fullmatch("[0-9]{1,5}", word) or not 1 <= int(word) <= 10_000:
+        raise argparse.ArgumentTypeError(f"a number of photographs, 1 to 10000, as in 8, or auto; got {word!r:.40}")
+    return int(word)
 
 
 def add_enhancer(parser: argparse.ArgumentParser) -> None:
@@ -65,10 +90,8 @@ def add_enhancer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", metavar="NAME|FILE.json",
                         help="a named look (`rlenhance presets` lists them), or your own file; explicit options "
                              "have precedence")
-    match = parser.add_argument("--match-style", type=Path, metavar="REFERENCE",
-                                help="take the preferences from a picture with the wanted look; explicit ones have "
-                                     "precedence")
-    add_old_flag(parser, "--match", match)
+    parser.add_argument("--match-style", type=Path, metavar="REFERENCE",
+                        help="take the preferences from a picture with the wanted look; explicit ones have precedence")
     parser.add_argument("--look", type=Path, metavar="FILE.json",
                         help="your own look (rlenhance learn and rlenhance taste write one), which chooses the "
                              "settings anew for each photograph; explicit options have precedence")
@@ -90,12 +113,19 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = (*plan.jobs, *plan.skipped)
     if arguments.strip or arguments.quality is not None:
         _check_no_clips(plan, "--strip and --quality are for photographs")
-    check_explain_options(arguments, plan)
+    explained = arguments.explain is not None or arguments.cube is not None
+    if explained:
+        from rlenhance.cli.explain_options import check_explain_options, make_explanations
+
+        check_explain_options(arguments, plan)
     check_recipe(arguments)
     if arguments.look and arguments.save_recipe and len(jobs) != 1 and not arguments.shared_decision:
         raise UsageError("--save-recipe: a look chooses settings for each photograph, and a recipe holds those of one; "
                          f"got {len(jobs)}: name one photograph, or leave out --save-recipe")
-    check_series_options(arguments, plan)
+    if any(value is not None for value in (arguments.match_series, arguments.smooth_time, arguments.shared_decision)):
+        from rlenhance.cli.series_options import check_series_options, match_plan
+
+        check_series_options(arguments, plan)
     if arguments.match_series is not None:
         _check_no_clips(plan, "--match-series is for photographs")
     if arguments.dry_run:
@@ -111,12 +141,20 @@ def run(arguments: argparse.Namespace) -> int:
             median, actions = enhancer.decide_for_group([job.source for job in jobs], reader_of(arguments))
             print(f"decided on {printable(median)}")
             enhancer = _settled(enhancer, median, arguments).with_decision(actions)
-        elif arguments.save_recipe or arguments.explain or arguments.cube:
+        elif arguments.save_recipe or explained:
             enhancer = _settled(enhancer, jobs[0].source, arguments)
-        write_explanations = make_explanations(arguments, enhancer, [job.source for job in jobs], actions)
+        if arguments.region:
+            from rlenhance.io.masks import read_region
+            from rlenhance.ops.region import region_weights
+
+            enhancer.region = region_weights(read_region(arguments.region, reader_of(arguments)))
+            if arguments.save_recipe:
+                print("note: a recipe does not hold the region; give --region beside --recipe")
+        explanations = make_explanations(arguments, enhancer, jobs[0].source, actions) if explained else ()
         process = enhancer.process if arguments.match_series is None else match_plan(arguments, plan, enhancer)
 
     def process_clip(source: Path, target: Path) -> Any:
+        from rlenhance.cli.reports import FrameBar
         from rlenhance.io.limits import CLIP_MEGAPIXELS
         from rlenhance.pipelines.video import enhance_clip
 
@@ -126,12 +164,17 @@ def run(arguments: argparse.Namespace) -> int:
                                 seconds=decode_seconds_of(arguments),
                                 on_progress=bar.update).as_outcome()
 
-    replaces = arguments.edit is not None and in_place(arguments)
-    with kept_original(process, arguments, plan) if replaces else nullcontext(process) as process:
+    kept, replaces = nullcontext(process), False
+    if arguments.edit is not None:
+        from rlenhance.cli.edit_option import in_place, kept_original
+
+        if replaces := in_place(arguments):
+            kept = kept_original(process, arguments, plan)
+    with kept as process:
         summary = run_plan(plan, process, arguments, process_clip=process_clip,
                            at_once=thread_count() if arguments.device == "cpu" else 1,
                            spare=not replaces and arguments.match_series is None)
-    for write in () if summary.failed else write_explanations:
+    for write in () if summary.failed else explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
         from rlenhance.pipelines.configure import make_recipe
@@ -146,6 +189,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> BatchPlan:
     if arguments.edit is not None:
+        from rlenhance.cli.edit_option import plan_edit
+
         return plan_edit(arguments, EnhanceSettings.suffix)
     if not arguments.photos:
         raise UsageError("name photographs or folders, as in rlenhance enhance night.jpg; or --edit FILE")

@@ -1,4 +1,4 @@
-"""`--region`, `--explain` and `--cube`: where a look applies, why it came about, and the look for other editors."""
+"""`--explain` and `--cube`: why a result came about, and its look for other editors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.cli.photo_command import add_region, notes_stream, reader_of, run_plan
-from rlenhance.cli.written_files import add_written_file, refuse_written
+from rlenhance.cli.photo_command import notes_stream, reader_of, run_plan
+from rlenhance.cli.written_files import refuse_written
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from rlenhance.io import BatchPlan
     from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
-
-
-def add_explain_options(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    add_region(parser)
-    add_written_file(parser, "--explain", kind="sheet", metavar="FILE.png",
-                        help="of one photograph: write a sheet with the actions of each step, the gain, the histogram "
-                             "and the curve")
-    add_written_file(parser, "--cube", kind="colour table", metavar="FILE.cube",
-                        help="of one photograph: write its look as a 3D table that other editors read; without what "
-                             "differs from place to place")
 
 
 def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> None:
@@ -67,28 +56,21 @@ def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespa
     return summary.status
 
 
-def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources: Sequence[Path],
-                 actions: Sequence[ArrayAction] | None) -> list[Callable[[], str]]:
-    """Set the region of the enhancer, and make the table and the sheet.
+def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source: Path,
+                      actions: Sequence[ArrayAction] | None) -> list[Callable[[], str]]:
+    """Make the table and the sheet.
 
     Returns:
         Functions that write each and return a line about it, to be called after the photograph is written.
 
     Raises:
-        UsageError: the mask or the photograph cannot be read, or the model has no look of the whole picture.
+        UsageError: the photograph cannot be read, or the model has no look of the whole picture.
     """
-    from rlenhance.io.masks import read_region
     from rlenhance.io.own_files import write_sheet
-    from rlenhance.ops.region import check_region, region_weights
+    from rlenhance.ops.region import check_region
     from rlenhance.pipelines.lut import make_cube, save_cube
 
-    if arguments.region:
-        enhancer.region = region_weights(read_region(arguments.region, reader_of(arguments)))
-        if getattr(arguments, "save_recipe", None):
-            print("note: a recipe does not hold the region; give --region beside --recipe")
-    if not (arguments.explain or arguments.cube):
-        return []
-    pixels, ready = reader_of(arguments)(sources[0]).visible_pixels, list[Callable[[], str]]()
+    pixels, ready = reader_of(arguments)(source).visible_pixels, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
     if actions is None and enhancer.shares_decision:
@@ -99,7 +81,7 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, sources
                              "policy with a state size")
         cube = make_cube(enhancer.network, actions, strength=enhancer.settings.strength,
                          table=enhancer.settings.table)
-        title = f"{sources[0].stem}, {enhancer.folder.name if enhancer.folder else ''}"
+        title = f"{source.stem}, {enhancer.folder.name if enhancer.folder else ''}"
         ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
         left = ["--denoise"] * bool(enhancer.settings.denoise) + ["--region"] * (enhancer.region is not None)
         if left:

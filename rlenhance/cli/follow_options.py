@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.reports import Reporter, Summary
-from rlenhance.cli.written_files import add_written_file, refuse_stranger
+from rlenhance.cli.written_files import refuse_stranger
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.installation import install_line
 
@@ -31,27 +31,8 @@ _HERE = {"--match-series": "match_series", "--shared-decision": "shared_decision
          "--cube": "cube", "--save-recipe": "save_recipe"}
 
 
-def add_follow_options(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    many = parser.add_argument_group("very many photographs")
-    many.add_argument("--shard", metavar="I/N", help="of N runs of this command, the one numbered I, from 0: it takes "
-                      "the photographs whose hashed paths fall to it (job arrays, several machines)")
-    add_written_file(many, "--ledger", kind="ledger", metavar="FILE.jsonl",
-                      help="write a line for each photograph that is done, with hashes; the same command goes on where "
-                           "it stopped, and does again what changed")
-    many.add_argument("--max-failure-rate", type=float, metavar="SHARE",
-                      help="stop when more than this share fails, from the 100th photograph on; below it the exit "
-                           "status is 0 (default: go on, and exit with 2 where one failed)")
-    add_written_file(many, "--failures", kind="table of failures", metavar="FILE.parquet",
-                      help="write the failures as a table (extra cluster; default with --on ray: beside the ledger)")
-    many.add_argument("--on", choices=("ray",), help="work in the processes of a Ray cluster, or of this machine; "
-                                                     "--workers is their number (extra cluster)")
-    many.add_argument("--address", metavar="HOST:PORT|auto", help="of the Ray cluster (default: RAY_ADDRESS, or "
-                                                                  "processes of this machine)")
-
-
-def is_followed(arguments: argparse.Namespace) -> bool:
-    """Whether a run is followed by a ledger, on Ray, or over addresses; its options are checked first."""
+def check_followed(arguments: argparse.Namespace) -> bool:
+    """Check the options of a run that is followed; whether it is, and no tolerance alone was given."""
     from rlenhance.cluster.places import is_remote, local_name
 
     if arguments.output is not None:
@@ -92,6 +73,19 @@ def ledger_place(arguments: argparse.Namespace) -> Path | None:
                          "file (--ledger)")
     shard = "" if arguments.shard is None else f"-{arguments.shard.replace('/', '-of-')}"
     return Path(arguments.output) / f"rlenhance-ledger{shard}.jsonl"
+
+
+def plan_followed(arguments: argparse.Namespace, options: dict[str, Any]) -> BatchPlan:
+    """The plan of a run that is followed; `options` are those of `make_plan`."""
+    from rlenhance.cluster.places import is_remote
+    from rlenhance.cluster.plan import plan_places
+    from rlenhance.io import make_plan
+
+    ledger = ledger_place(arguments)
+    if ledger is not None and ledger.exists():
+        options["skip_existing"] = True
+    remote = any(map(is_remote, (*arguments.photos, arguments.output or "")))
+    return (plan_places if remote else make_plan)(arguments.photos, arguments.output, **options)
 
 
 def _failures(arguments: argparse.Namespace) -> Path | None:

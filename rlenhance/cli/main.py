@@ -15,7 +15,6 @@ from typing import Any
 
 from rlenhance.cli.parser import CommandParser, as_typed, with_command
 from rlenhance.cli.reports import name_flags
-from rlenhance.cli.series_options import settle_reference
 from rlenhance.cli.streams import check_words, guarded_streams
 from rlenhance.cli.written_files import check_written_files
 from rlenhance.core import __version__
@@ -117,7 +116,11 @@ def _run(words: Sequence[str]) -> int:
     try:
         check_words(words)
         more = installed_commands(words[0] if words else "--help")
-        words = settle_reference(with_command(words, (*COMMANDS, *more)))
+        words = with_command(words, (*COMMANDS, *more))
+        if "--match-series" in words:
+            from rlenhance.cli.series_options import settle_reference
+
+            words = settle_reference(words)
         arguments, unknown = parser(words[0] if words else None, more).parse_known_args(words)
         if unknown:
             arguments.parser.refuse(unknown)

@@ -22,9 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rlenhance.cli.follow_options import add_follow_options, is_followed, ledger_place, run_followed
 from rlenhance.cli.reports import Reporter, Summary, as_json
-from rlenhance.cli.written_files import refuse_written
+from rlenhance.cli.written_files import add_written_file, refuse_written
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
@@ -85,10 +84,8 @@ def add_settings(parser: argparse._ActionsContainer, settings: type[ImageSetting
     for about in flags_of(settings):
         if about.name in without:
             continue
-        action = parser.add_argument(about.flag, *about.aliases, dest=about.name, type=flag_reader(about),
-                                     metavar=about.metavar, help=about.help)
-        for word in about.old_flags:
-            add_old_flag(parser, word, action)
+        parser.add_argument(about.flag, *about.aliases, dest=about.name, type=flag_reader(about),
+                            metavar=about.metavar, help=about.help)
 
 
 def flag_reader(about: Setting) -> Callable[[str], float | str]:
@@ -115,24 +112,6 @@ def given_settings(arguments: argparse.Namespace, settings: type[ImageSettings])
         if value is not None:
             (given.setdefault("preference", {}) if about.name in PREFERENCES else given)[about.name] = value
     return given
-
-
-def add_old_flag(parser: argparse._ActionsContainer, word: str, action: argparse.Action) -> None:
-    """The flag's word of version 0.1; using it prints a note on standard error."""
-    parser.add_argument(word, action=_OldFlag, current=action, dest=action.dest, nargs=action.nargs,
-                        type=action.type or str, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-
-
-class _OldFlag(argparse.Action):
-    def __init__(self, *words: Any, current: argparse.Action, **options: Any):
-        super().__init__(*words, **options)
-        self._current = current
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
-                 option_string: str | None = None) -> None:
-        word = self._current.option_strings[-1]
-        print(f"note: {option_string} is called {word} from version 0.2 on", file=sys.stderr)
-        self._current(parser, namespace, values, word)
 
 
 def add_photos(parser: argparse.ArgumentParser, verb: str, nargs: str = "+") -> None:
@@ -182,11 +161,29 @@ def add_limits(parser: argparse._ActionsContainer) -> None:
 def add_running(parser: argparse.ArgumentParser) -> None:
     """The number of photographs at a time, and the output."""
     running = parser.add_argument_group("running")
-    workers = running.add_argument("--workers", type=int, metavar="N",
-                                   help="photographs in memory at a time (default: by the cores, 8 at most)")
-    add_old_flag(running, "--jobs", workers)
+    running.add_argument("--workers", type=int, metavar="N",
+                         help="photographs in memory at a time (default: by the cores, 8 at most)")
     running.add_argument("--json", action="store_true", help="a JSON object per photograph, and one of the whole run")
     running.add_argument("-q", "--quiet", action="store_true", help="print failures only")
+
+
+def add_follow_options(parser: argparse.ArgumentParser) -> None:
+    """Options of runs that are followed photograph by photograph, see `rlenhance.cli.follow_options`."""
+    many = parser.add_argument_group("very many photographs")
+    many.add_argument("--shard", metavar="I/N", help="of N runs of this command, the one numbered I, from 0: it takes "
+                      "the photographs whose hashed paths fall to it (job arrays, several machines)")
+    add_written_file(many, "--ledger", kind="ledger", metavar="FILE.jsonl",
+                      help="write a line for each photograph that is done, with hashes; the same command goes on where "
+                           "it stopped, and does again what changed")
+    many.add_argument("--max-failure-rate", type=float, metavar="SHARE",
+                      help="stop when more than this share fails, from the 100th photograph on; below it the exit "
+                           "status is 0 (default: go on, and exit with 2 where one failed)")
+    add_written_file(many, "--failures", kind="table of failures", metavar="FILE.parquet",
+                      help="write the failures as a table (extra cluster; default with --on ray: beside the ledger)")
+    many.add_argument("--on", choices=("ray",), help="work in the processes of a Ray cluster, or of this machine; "
+                                                     "--workers is their number (extra cluster)")
+    many.add_argument("--address", metavar="HOST:PORT|auto", help="of the Ray cluster (default: RAY_ADDRESS, or "
+                                                                  "processes of this machine)")
 
 
 def photo_path(word: str) -> Path:
@@ -274,29 +271,39 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
         preset: for names that contain one.
         clips: the command takes clips too.
     """
-    from rlenhance.cluster.places import is_remote
     from rlenhance.io import make_plan
     from rlenhance.io.output_plan import check_streams
-    from rlenhance.io.shard import Shard
 
     encoder_of(arguments), limit_of(arguments), decode_seconds_of(arguments)  # refused before any file is read
     followed = is_followed(arguments)
-    ledger = ledger_place(arguments) if followed else None
     options: dict[str, Any] = {
         "naming": naming_of(arguments, suffix, preset, clips), "recursive": arguments.recursive,
-        "overwrite": arguments.overwrite, "shard": None if arguments.shard is None else Shard.parse(arguments.shard),
-        "skip_existing": arguments.skip_existing or (ledger is not None and ledger.exists())}
-    if any(map(is_remote, (*arguments.photos, arguments.output or ""))):
-        from rlenhance.cluster.plan import plan_places
+        "overwrite": arguments.overwrite, "skip_existing": arguments.skip_existing, "inputs": inputs_of(arguments)}
+    if arguments.shard is not None:
+        from rlenhance.io.shard import Shard
 
-        plan = plan_places(arguments.photos, arguments.output, inputs=inputs_of(arguments), **options)
+        options["shard"] = Shard.parse(arguments.shard)
+    if followed:
+        from rlenhance.cli.follow_options import plan_followed
+
+        plan = plan_followed(arguments, options)
     else:
-        plan = make_plan(arguments.photos, arguments.output, clips=clips and not followed,
-                         inputs=inputs_of(arguments), **options)
+        plan = make_plan(arguments.photos, arguments.output, clips=clips, **options)
     refuse_written((place for job in (*plan.jobs, *plan.skipped) for place in (job.source, job.target)), arguments)
     if not arguments.dry_run:
         check_streams(plan)
     return plan
+
+
+def is_followed(arguments: argparse.Namespace) -> bool:
+    """Whether a run is followed by a ledger, on Ray, or over addresses; its options are checked first."""
+    given = (getattr(arguments, name) is not None for name in ("on", "ledger", "failures", "address",
+                                                               "max_failure_rate"))
+    if not any(given) and not any("://" in str(place) for place in (*arguments.photos, arguments.output)):
+        return False
+    from rlenhance.cli.follow_options import check_followed
+
+    return check_followed(arguments)
 
 
 def inputs_of(arguments: argparse.Namespace) -> list[Path]:
@@ -362,6 +369,7 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
     note_left_out(plan, arguments)
     encoder = encoder_of(arguments)
     if is_followed(arguments):
+        from rlenhance.cli.follow_options import run_followed
         from rlenhance.cluster.work import Work
 
         return run_followed(plan, Work(process, encoder, limit_of(arguments), decode_seconds_of(arguments),

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlenhance.cli.photo_command import decode_seconds_of, limit_of
@@ -22,18 +20,6 @@ if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer
 
 _FLAG = "--match-series"
-
-
-def add_series_options(parser: argparse.ArgumentParser) -> None:
-    """The options."""
-    series = parser.add_argument_group("series")
-    series.add_argument(_FLAG, nargs="?", const="", type=_reference, metavar="REFERENCE",
-                        help="bring the results of all photographs to one brightness and white: what is usual among "
-                             "them, or that of REFERENCE, a photograph that need not be one of them; behind the "
-                             "photographs, or as --match-series=REFERENCE")
-    series.add_argument("--smooth-time", type=_smooth, metavar="N|auto",
-                        help="with --match-series, of a time-lapse: no flicker, and a slow change stays; each is "
-                             "brought to a line through N before and N after it")
 
 
 def refuse_series(parser: argparse.ArgumentParser, why: str) -> None:
@@ -109,15 +95,3 @@ def match_plan(arguments: argparse.Namespace, plan: BatchPlan, enhancer: Enhance
             open_photo=partial(read, megapixels=limit_of(arguments), seconds=decode_seconds_of(arguments)))
     print(printable(series.words))
     return series.process
-
-
-def _reference(word: str) -> Path | str:
-    return Path(word) if word else ""
-
-
-def _smooth(word: str) -> int | str:
-    if word == AUTO:
-        return AUTO
-    if not re.fullmatch("[0-9]{1,5}", word) or not 1 <= int(word) <= 10_000:
-        raise argparse.ArgumentTypeError(f"a number of photographs, 1 to 10000, as in 8, or auto; got {word!r:.40}")
-    return int(word)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.enhance import add_enhancer, check_recipe, make_enhancer
 from rlenhance.cli.photo_command import (
-    add_old_flag,
     add_places,
     add_running,
     add_settings,
@@ -57,12 +56,10 @@ def add(commands: Any) -> None:
     add_settings(repair, RestoreSettings, without=_SHARED)
     waiting = watch.add_argument_group("waiting")
     waiting.add_argument("--once", action="store_true", help="do what is there, once it is written, and stop")
-    interval = waiting.add_argument("--interval", type=float, default=1.0, metavar="SECONDS",
-                                    help="how often to look (default: 1)")
-    stable = waiting.add_argument("--stable-for", type=float, default=2.0, metavar="SECONDS",
-                                  help="for how long a file must not have changed (default: 2)")
-    add_old_flag(waiting, "--every", interval)
-    add_old_flag(waiting, "--settle", stable)
+    waiting.add_argument("--interval", type=float, default=1.0, metavar="SECONDS",
+                         help="how often to look (default: 1)")
+    waiting.add_argument("--stable-for", type=float, default=2.0, metavar="SECONDS",
+                         help="for how long a file must not have changed (default: 2)")
     add_running(watch)
     refuse_series(watch, "a series is measured as a whole, and a watched folder never ends; use rlenhance enhance DIR")
     watch.set_defaults(shared_decision=None, save_recipe=None)

@@ -39,7 +39,6 @@ class Setting:
         flag: its flag ("--strength"); by default made from the name.
         metavar: the name of its value in the help.
         hint: the way out, in the message for a value outside the range.
-        old_flags: its flags in version 0.1.
         aliases: other names of its flag.
         name: of the field.
     """
@@ -56,7 +55,6 @@ class Setting:
     flag: str = ""
     metavar: str = "X"
     hint: str = ""
-    old_flags: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     name: str = ""
 
@@ -197,7 +195,7 @@ class DenoiseSettings(ImageSettings):
         hint="reduce a noisier picture first")
     iterations: int = setting(
         "of a policy over latent codes (rse-faces): enhance the result K times more; patches that no longer change "
-        "stop (default: 0)", low=0, default=0, whole=True, metavar="K", old_flags=("--recurse",))
+        "stop (default: 0)", low=0, default=0, whole=True, metavar="K")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,24 +206,3 @@ def test_every_word_is_explained(capsys):
         assert option in text
     assert cli.main(["enhance"]) == 2
     assert "rlenhance enhance night.jpg" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("words, old, new", [
-    (["enhance", "night.png", "--together"], "--together", "--shared-decision"),
-    (["enhance", "night.png", "--jobs", "1"], "--jobs", "--workers"),
-    (["enhance", "night.png", "--match", "night.png"], "--match", "--match-style"),
-    (["complete", "holed.png", "--detect-holes", "-m", "laplace"], "--detect-holes", "--auto-mask"),
-    (["denoise", "night.png", "--recurse", "0", "--strength", "0"], "--recurse", "--iterations"),
-    (["watch", ".", "--once", "--every", "0.01", "--settle", "0"], "--every", "--interval"),
-], ids=lambda value: value if isinstance(value, str) else "")
-def test_flags_of_version_0_1_are_understood(night, capsys, words, old, new):
-    """Each does what its new name does, says that name in one line, and is left out of the help."""
-    holed = read(night).pixels + 60
-    holed[6:14, 8:20] = 0
-    write(holed, "holed.png")
-    assert cli.main(words) == 0
-    assert f"note: {old} is called {new} from version 0.2 on\n" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        cli.main([words[0], "--help"])
-    help_text = capsys.readouterr().out
-    assert new in help_text and f"{old} " not in help_text
