@@ -34,7 +34,7 @@ from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.job_queue import JobQueue, QueueFull
-from rlenhance.web.previews import denoise, restore
+from rlenhance.web.previews import process
 from rlenhance.web.service import EnhanceRequest, EnhanceService, Result
 
 #: Preferences and settings of requests, by the name of their field.
@@ -100,14 +100,14 @@ class Api:
         words = _words(request, DENOISE)
         settings = DenoiseSettings(**_settings(words, ("noise", "strength")))
         stored = await self.receive(request, words.get("name", "picture"))
-        return await self._answer((stored,), denoise, self.service, stored.token, settings)
+        return await self._answer((stored,), process, self.service, stored.token, settings)
 
     async def restore(self, request: Request) -> Response:
         """Repair a photograph as `rlenhance restore` does; the header x-words says what was done."""
         words = _words(request, RESTORE)
         settings = RestoreSettings(**_settings(words, ("budget", "steps", "strength")))
         stored = await self.receive(request, words.get("name", "picture"))
-        return await self._answer((stored,), restore, self.service, stored.token, settings)
+        return await self._answer((stored,), process, self.service, stored.token, settings)
 
     async def complete(self, request: Request) -> Response:
         """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone."""

@@ -13,10 +13,8 @@ from rlenhance.core import __version__
 from rlenhance.web.components import AppContext
 from rlenhance.web.tabs.compare_tab import CompareTab
 from rlenhance.web.tabs.complete_tab import CompleteTab
-from rlenhance.web.tabs.denoise_tab import DenoiseTab
 from rlenhance.web.tabs.enhance_tab import EnhanceTab
-from rlenhance.web.tabs.enlarge_tab import EnlargeTab
-from rlenhance.web.tabs.restore_tab import RestoreTab
+from rlenhance.web.tabs.pipeline_tab import PipelineTab
 from rlenhance.web.tabs.runs_tab import RunsTab
 from rlenhance.web.tabs.several_tab import SeveralTab
 from rlenhance.web.tabs.taste_tab import TasteTab
@@ -63,13 +61,13 @@ def build(context: AppContext) -> gr.Blocks:
             with gr.Tab("My look", id="taste"):
                 TasteTab(context, enhance.controls)
             with gr.Tab("Denoise", id="denoise"):
-                DenoiseTab(context)
+                PipelineTab(context, "denoise")
             with gr.Tab("Complete", id="complete"):
                 CompleteTab(context)
             with gr.Tab("Enlarge", id="enlarge"):
-                EnlargeTab(context)
+                PipelineTab(context, "enlarge")
             with gr.Tab("Restore", id="restore"):
-                RestoreTab(context)
+                PipelineTab(context, "restore")
             with gr.Tab("Compare models", id="compare", visible=False) as compare:
                 CompareTab(context)
             with gr.Tab("Training runs", id="runs", visible=False) as runs:

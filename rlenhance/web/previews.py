@@ -1,9 +1,10 @@
-"""Denoising, repair and model comparison for the web page, without any web code."""
+"""Denoising, repair, enlargement and model comparison for the web page, without any web code."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,8 +13,9 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.io.limits import check_size
+from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.denoise import Denoiser
-from rlenhance.pipelines.options import DenoiseSettings, RestoreSettings, UpscaleSettings
+from rlenhance.pipelines.options import DenoiseSettings, ImageSettings, RestoreSettings, UpscaleSettings
 from rlenhance.pipelines.restore import NOTHING, PhotoRestorer
 from rlenhance.pipelines.score import with_reference
 from rlenhance.pipelines.upscale import Upscaler
@@ -34,97 +36,55 @@ class Detail:
     words: str
 
 
-def preview_denoised(service: EnhanceService, token: str, settings: DenoiseSettings, *, across: float = 0.5,
-                     down: float = 0.5) -> Detail:
-    """The result of `rlenhance denoise` on a part of a photograph.
+def pipeline_of(service: EnhanceService, settings: ImageSettings) -> ImagePipeline[Any]:
+    """The pipeline of the settings, with its shipped model."""
+    kind = {DenoiseSettings: Denoiser, RestoreSettings: PhotoRestorer, UpscaleSettings: Upscaler}[type(settings)]
+    limit = {"megapixels": service.megapixels} if kind is Upscaler else {}
+    return kind(settings=settings, device=service.device, **limit)
+
+
+def process(service: EnhanceService, token: str, settings: ImageSettings) -> Result:
+    """The whole photograph: the file that the command of the settings writes, byte for byte."""
+    pipeline = pipeline_of(service, settings)
+    return service.run_job(token, pipeline.process, OutputNaming(pipeline.suffix),
+                           copy=not isinstance(pipeline, Upscaler))
+
+
+def preview(service: EnhanceService, token: str, settings: ImageSettings, *, across: float = 0.5,
+            down: float = 0.5) -> Detail:
+    """The result of a command on a part of a photograph.
+
+    Noise is measured in the whole; a chain of tools is chosen for the part; an enlarged part is beside the bicubic
+    enlargement.
 
     Args:
         service, token: the photograph.
-        settings: of the `Denoiser`.
-        across, down: the place of the part, 0 (left, top) to 1.
-
-    Raises:
-        UsageError: the photograph cannot be read.
-    """
-    denoiser = Denoiser(settings=settings, device=service.device)
-    photo = service.full_photo(service.store.get(token))
-    pixels = photo.visible_pixels
-    seen, (part, place) = denoiser.see(pixels, photo), _detail(pixels, across, down)
-    clean = Photo(part, grey=photo.grey).map_pixels(lambda shown: denoiser.clean_seen(shown, seen))
-    return Detail(_preview(part, clean.pixels, pixels, place), seen.words)
-
-
-def _detail(pixels: np.ndarray, across: float, down: float, shrunk: int = 1) -> tuple[np.ndarray, tuple[int, int]]:
-    """A part of a picture around a place between 0 (left, top) and 1, and its left and upper edge; `shrunk` times
-    smaller than `DETAIL`."""
-    rows, columns = part_of(pixels.shape, (DETAIL[0] // shrunk, DETAIL[1] // shrunk), across, down)
-    return np.ascontiguousarray(pixels[rows, columns]), (columns.start, rows.start)
-
-
-def _preview(before: np.ndarray, after: np.ndarray, whole: np.ndarray, place: tuple[int, int],
-             scale: int = 1) -> Preview:
-    height, width = whole.shape[:2]
-    return Preview(thumbnail(before, max(DETAIL)), thumbnail(after, max(DETAIL)), (scale * width, scale * height),
-                   part=(scale * place[0], scale * place[1]))
-
-
-def denoise(service: EnhanceService, token: str, settings: DenoiseSettings) -> Result:
-    """Denoise the whole photograph: the file that `rlenhance denoise` writes, byte for byte."""
-    denoiser = Denoiser(settings=settings, device=service.device)
-    return service.run_job(token, denoiser.process, OutputNaming(Denoiser.suffix))
-
-
-def preview_restored(service: EnhanceService, token: str, settings: RestoreSettings, *, across: float = 0.5,
-                     down: float = 0.5) -> Detail:
-    """The result of `rlenhance restore` on a part of a photograph, whose chain is chosen for that part.
-
-    Args:
-        service, token: the photograph.
-        settings: of the `PhotoRestorer`.
-        across, down: the place of the part, 0 (left, top) to 1.
-
-    Raises:
-        UsageError: the photograph cannot be read.
-    """
-    photo = service.full_photo(service.store.get(token))
-    part, place = _detail(photo.visible_pixels, across, down)
-    after, decision = PhotoRestorer(settings=settings, device=service.device).process(Photo(part, grey=photo.grey))
-    return Detail(_preview(part, after.pixels, photo.pixels, place), decision.get("words", NOTHING))
-
-
-def restore(service: EnhanceService, token: str, settings: RestoreSettings) -> Result:
-    """Repair the whole photograph: the file that `rlenhance restore` writes, byte for byte."""
-    restorer = PhotoRestorer(settings=settings, device=service.device)
-    return service.run_job(token, restorer.process, OutputNaming(PhotoRestorer.suffix))
-
-
-def preview_enlarged(service: EnhanceService, token: str, settings: UpscaleSettings, *, across: float = 0.5,
-                     down: float = 0.5) -> Detail:
-    """The result of `rlenhance upscale` on a part of a photograph, beside the bicubic enlargement.
-
-    Args:
-        service, token: the photograph.
-        settings: of the `Upscaler`.
+        settings: of a `Denoiser`, a `PhotoRestorer` or an `Upscaler`.
         across, down: the place of the part, 0 (left, top) to 1.
 
     Raises:
         UsageError: the photograph cannot be read, or would become too large.
     """
-    photo = service.full_photo(service.store.get(token))
-    upscaler = Upscaler(settings=settings, device=service.device, megapixels=service.megapixels)
-    part, place = _detail(photo.visible_pixels, across, down, upscaler.scale)
-    (height, width), scale = photo.pixels.shape[:2], upscaler.scale
-    check_size("the enlarged picture", width * scale, height * scale, service.megapixels)
-    after = upscaler.process(Photo(part, grey=photo.grey)).photo.pixels
-    before = cv2.resize(part, after.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    return Detail(_preview(before, after, photo.pixels, place, scale), f"{width} × {height} becomes {scale * width} × "
-                                                                       f"{scale * height}")
-
-
-def enlarge(service: EnhanceService, token: str, settings: UpscaleSettings) -> Result:
-    """Enlarge the whole photograph: the file that `rlenhance upscale` writes, byte for byte."""
-    upscaler = Upscaler(settings=settings, device=service.device, megapixels=service.megapixels)
-    return service.run_job(token, upscaler.process, OutputNaming(Upscaler.suffix), copy=False)
+    photo, pipeline = service.full_photo(service.store.get(token)), pipeline_of(service, settings)
+    pixels, scale = photo.visible_pixels, getattr(pipeline, "scale", 1)
+    height, width = pixels.shape[:2]
+    rows, columns = part_of(pixels.shape, (DETAIL[0] // scale, DETAIL[1] // scale), across, down)
+    before = np.ascontiguousarray(pixels[rows, columns])
+    part = Photo(before, grey=photo.grey)
+    if isinstance(pipeline, Denoiser):
+        seen = pipeline.see(pixels, photo)
+        after, words = part.map_pixels(lambda shown: pipeline.clean_seen(shown, seen)).pixels, seen.words
+    else:
+        if isinstance(pipeline, Upscaler):
+            check_size("the enlarged picture", width * scale, height * scale, service.megapixels)
+        changed, decision = pipeline.process(part)
+        after, words = changed.pixels, decision.get("words", NOTHING)
+    if isinstance(pipeline, Upscaler):
+        before = cv2.resize(before, after.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        words = f"{width} × {height} becomes {scale * width} × {scale * height}"
+    shown = [thumbnail(picture, max(DETAIL)) for picture in (before, after)]
+    return Detail(Preview(shown[0], shown[1], (scale * width, scale * height),
+                          part=(scale * columns.start, scale * rows.start)), words)
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,7 @@ from rlenhance.web.complete_service import complete, completion_methods, detect_
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
 from rlenhance.web.job_queue import JobQueue, QueueFull
-from rlenhance.web.previews import (
-    UNCHANGED,
-    compare,
-    denoise,
-    enlarge,
-    preview_denoised,
-    preview_enlarged,
-    preview_restored,
-    restore,
-)
+from rlenhance.web.previews import UNCHANGED, compare, preview, process
 from rlenhance.web.run_reader import list_runs, open_run
 from rlenhance.web.service import EnhanceService
 from tests.support import corpus
@@ -90,9 +81,9 @@ def test_grain_is_taken_out_as_by_the_command(service, night, noise, words, monk
     monkeypatch.chdir(night)
     assert main(["denoise", "my night.jpg", "--strength", "0.8", *words]) == 0
     token = put(service, Path("my night.jpg"))
-    result = denoise(service, token, DenoiseSettings(noise=noise, strength=0.8))
+    result = process(service, token, DenoiseSettings(noise=noise, strength=0.8))
     assert result.file.path.read_bytes() == Path("my night_denoised.jpg").read_bytes()
-    found = preview_denoised(service, token, DenoiseSettings(noise=noise, strength=0.8))
+    found = preview(service, token, DenoiseSettings(noise=noise, strength=0.8))
     assert found.shown.after.shape == found.shown.before.shape
     assert found.words == (f"noise {noise:g}/255, named" if noise else result.words)
 
@@ -105,9 +96,9 @@ def test_old_photographs_are_repaired_as_by_the_command(service, tmp_path, monke
                   0, 255).astype(np.uint8), "old.png")
     assert main(["restore", "old.png", "--budget", "fast"]) == 0
     token, settings = put(service, Path("old.png")), RestoreSettings(budget="fast")
-    result = restore(service, token, settings)
+    result = process(service, token, settings)
     assert result.file.path.read_bytes() == Path("old_restored.png").read_bytes()
-    assert "noise" in result.words and "noise" in preview_restored(service, token, settings).words
+    assert "noise" in result.words and "noise" in preview(service, token, settings).words
 
 
 @pytest.mark.parametrize("words", [["--auto-mask"], ["--mask", "mask.png", "--model", "telea"]])
@@ -176,9 +167,9 @@ def test_a_sample_is_there_and_photographs_are_enlarged_as_by_the_command(servic
     assert 0.02 < read(service.put_sample().path).pixels.mean() / 255 < 0.2
     assert main(["upscale", "deep.png", "--scale", "2"]) == 0
     token, settings = put(service, Path("deep.png")), UpscaleSettings(scale=2)
-    result = enlarge(service, token, settings)
+    result = process(service, token, settings)
     assert result.file.path.read_bytes() == Path("deep_upscaled.png").read_bytes()
-    shown = preview_enlarged(service, token, settings).shown
+    shown = preview(service, token, settings).shown
     assert shown.size == (160, 120) and (shown.after == np.rint(read(result.file.path).pixels / 257)).all()
 
 
