@@ -42,8 +42,8 @@ def traces() -> dict[str, list[float]]:
         lambda frame: (frame[0] / _RATE, cv2.resize(np.asarray(frame[1].mean(axis=2) / 255), (16, 16))),
         lambda frame: enhancer.decide(frame[1]))
     return {"the clip": [frame.mean() for frame in clip], "decided frame by frame": [enhancer(f).mean() for f in clip],
-            "smoothed": [enhancer.with_decision(actions)(frame[1]).mean()
-                         for frame, actions in steady(enumerate(clip))]}
+            "smoothed": [enhancer.with_decision(decision)(frame[1]).mean()
+                         for frame, decision in steady(enumerate(clip))]}
 
 
 def main(place: Path) -> None:

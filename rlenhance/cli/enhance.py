@@ -133,14 +133,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     with redirect_stdout(notes_stream(plan, arguments)):
         enhancer, shared = make_enhancer(arguments)
-        actions = None
         if shared:
             _check_no_clips(plan, "the frames of a clip share their decisions as it is: --shared-decision is for "
                                   "photographs")
         if shared and plan.jobs:
-            median, actions = enhancer.decide_for_group([job.source for job in jobs], reader_of(arguments))
+            median, decision = enhancer.decide_for_group([job.source for job in jobs], reader_of(arguments))
             print(f"decided on {printable(median)}")
-            enhancer = _settled(enhancer, median, arguments).with_decision(actions)
+            enhancer = _settled(enhancer, median, arguments).with_decision(decision)
         elif arguments.save_recipe or explained:
             enhancer = _settled(enhancer, jobs[0].source, arguments)
         if arguments.region:
@@ -150,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
             enhancer.region = region_weights(read_region(arguments.region, reader_of(arguments)))
             if arguments.save_recipe:
                 print("note: a recipe does not hold the region; give --region beside --recipe")
-        explanations = make_explanations(arguments, enhancer, jobs[0].source, actions) if explained else ()
+        explanations = make_explanations(arguments, enhancer, jobs[0].source) if explained else ()
         process = enhancer.process if arguments.match_series is None else match_plan(arguments, plan, enhancer)
 
     def process_clip(source: Path, target: Path) -> Any:

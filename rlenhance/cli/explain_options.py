@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from rlenhance.core.errors import UsageError, printable
 if TYPE_CHECKING:
     import numpy as np
 
-    from rlenhance.core.types import ArrayAction
     from rlenhance.io import BatchPlan
     from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
@@ -56,8 +55,7 @@ def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespa
     return summary.status
 
 
-def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source: Path,
-                      actions: Sequence[ArrayAction] | None) -> list[Callable[[], str]]:
+def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source: Path) -> list[Callable[[], str]]:
     """Make the table and the sheet.
 
     Returns:
@@ -73,14 +71,12 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source:
     pixels, ready = reader_of(arguments)(source).visible_pixels, list[Callable[[], str]]()
     if enhancer.region is not None:
         check_region(enhancer.region, pixels)
-    if actions is None and enhancer.shares_decision:
-        actions = enhancer.decide(pixels)
     if arguments.cube:
-        if actions is None:
+        decision = enhancer.decide(pixels)
+        if decision.actions is None:
             raise UsageError("--cube: this model decides place by place and has no look of the whole picture; use a "
                              "policy with a state size")
-        cube = make_cube(enhancer.network, actions, strength=enhancer.settings.strength,
-                         table=enhancer.settings.table)
+        cube = make_cube(enhancer.network, decision, strength=enhancer.settings.strength)
         title = f"{source.stem}, {enhancer.folder.name if enhancer.folder else ''}"
         ready.append(lambda: f"look -> {save_cube(cube, arguments.cube, title)}")
         left = ["--denoise"] * bool(enhancer.settings.denoise) + ["--region"] * (enhancer.region is not None)
@@ -91,6 +87,6 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source:
         from rlenhance.io.contact_sheet import make_sheet
         from rlenhance.pipelines.explain import explain
 
-        sheet = make_sheet(explain(enhancer, pixels, actions), columns=5)
+        sheet = make_sheet(explain(enhancer, pixels), columns=5)
         ready.append(lambda: f"explanation -> {write_sheet(sheet, arguments.explain)}")
     return ready

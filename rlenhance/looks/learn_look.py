@@ -16,9 +16,9 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resized_planes
+from rlenhance.pipelines.decision import White
 from rlenhance.pipelines.looks import KNOBS, STATISTICS, LinearFunction, standardised, statistics, with_knobs
 from rlenhance.pipelines.options import PREFERENCES, EnhanceSettings
-from rlenhance.pipelines.white import White
 
 if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
-from functools import partial
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +14,6 @@ import numpy as np
 from rlenhance.core.devices import check_half
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import blended, resize_planes, resized_planes, to_pixels, to_planes
-from rlenhance.core.types import ArrayAction
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
 from rlenhance.io import Photo, read
@@ -23,13 +21,12 @@ from rlenhance.io.batch import mean_level
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.change_words import describe_change, describe_shadows, every_other
+from rlenhance.pipelines.decision import Decision, White
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
-from rlenhance.pipelines.group import median_exposure
 from rlenhance.pipelines.looks import Look, load_look
 from rlenhance.pipelines.options import EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
 from rlenhance.pipelines.reward_weights import apply_reward
-from rlenhance.pipelines.white import White, split_white
 
 if TYPE_CHECKING:
     from rlenhance.pipelines.series import Series
@@ -71,8 +68,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def __init__(self, model: Path | str | None = None, settings: EnhanceSettings | None = None, *,
                  denoiser: Path | str | None = None, reward: Mapping[str, float] | None = None,
                  look: Look | Path | str | None = None, half: bool = False, **options: Any):
-        self._actions: Sequence[ArrayAction] | None = None
-        self._gains: np.ndarray | None = None
+        self._decision: Decision | None = None  # of every picture
         self.half = False
         if denoiser is not None:
             find_denoiser(denoiser)
@@ -95,7 +91,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         self.half = check_half(half, self.device)
         if self.half:
             self.network = self.network.with_half(True)
-        self.denoiser = Denoiser(denoiser, strength=self._denoise_strength, device=self.device)
+        self.denoiser = Denoiser(denoiser, device=self.device)
 
     def _load(self) -> None:
         model = shipped.default_model() if self.named is None else self.named
@@ -133,12 +129,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         look = None if settings is not None or self.look is None else self.look.changed(changes)
         other = super().with_settings(look.settings) if look else super().with_settings(settings, **changes)
         other.look = look
-        other.denoiser = self.denoiser.with_settings(strength=other._denoise_strength)
         return other
-
-    @property
-    def _denoise_strength(self) -> float:
-        return 1.0 if self.settings.denoise is None else self.settings.denoise
 
     def with_reward(self, reward: Mapping[str, float]) -> Self:
         """The same pipeline with what weights of reward terms ask for; see the class.
@@ -159,34 +150,6 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         return self.with_settings(settings, preference={
             name: min(max(value, ranges[name][0]), ranges[name][2]) if name in self.look.functions and value is not None
             else value for name, value in settings.preference.items()})
-
-    def with_decision(self, actions: Sequence[ArrayAction]) -> Self:
-        """The same pipeline with fixed actions of `decide` or `decide_for_group` for every picture.
-
-        Raises:
-            UsageError: the model cannot share its decision.
-        """
-        self.require_shared_decision()
-        other = self.with_settings(self.settings)
-        other._actions = actions
-        return other
-
-    def preview(self, pixels: np.ndarray, side: int) -> np.ndarray:
-        """A small result, about `side` pixels long, of a picture (H, W, 3): what is decided on the whole of it, applied
-        to every n-th pixel, so that it is as bright as the result. Nothing is denoised."""
-        quick = self.for_picture(pixels).with_settings(denoise=0.0)
-        quick.region = None
-        if quick._actions is None and quick.shares_decision and quick.settings.strength:
-            quick = quick.with_decision(quick.decide(pixels))
-        step = max(1, max(pixels.shape[:2]) // side)
-        return np.asarray(quick(np.ascontiguousarray(pixels[step // 2 :: step, step // 2 :: step])))
-
-    def with_gains(self, gains: np.ndarray) -> Self:
-        """The same pipeline with gains (3,) of linear light on each result, whatever its strength; see
-        `rlenhance.ops.white_balance.apply_gains`."""
-        other = self.with_settings()
-        other._gains = np.asarray(gains, dtype=np.float64) if np.any(np.asarray(gains) != 1) else None
-        return other
 
     def match_series(self, sources: Iterable[Path], reference: Path | None = None, *, smooth: int | None = 0,
                      **options: Any) -> Series:
@@ -239,40 +202,38 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
                 if self._acts else ("network that acts in one pass", "a policy")
             raise UsageError(f"{self.folder}: a {kind} has no decision to share between pictures; use {way}")
 
-    def process(self, photo: Photo, *, mask: Any = None) -> PipelineResult:
-        """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
-        that was removed where that is automatic; `words` says it in a line. `white` says what the white balance did, if
-        it did, and `shadows` where a picture holds too little to be made as bright as others."""
-        if self.look is not None:
-            return self.for_picture(photo.visible_pixels).process(photo, mask=mask)
-        before, level = every_other(photo), mean_level(photo)  # the pixels of a spare photograph may be gone afterwards
-        result, decision = super().process(photo, mask=mask)
-        levels = {"exposure_before": level, "exposure": mean_level(result)}
-        words = describe_change(before, every_other(result), levels, decision.get("denoise", 0))
-        if self.settings.strength == 1 and self.settings.table is None and "exposure_level" in self.auto_preferences \
-                and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
-            shadows = describe_shadows(before, levels["exposure_before"], levels["exposure"])
-            decision = {**decision, **({"shadows": shadows} if shadows else {})}
-        return PipelineResult(result, {"words": words, **levels, **decision})
+    def decide(self, picture: np.ndarray) -> Decision:
+        """What is decided on a picture (H, W, 3), which `render` carries out, on it or on others that share it."""
+        settled = self.for_picture(picture)
+        return settled._with_fallback(lambda: settled._decided(picture))
 
-    def decide(self, pixels: np.ndarray) -> list[ArrayAction]:
-        """The actions of the policy for a picture (H, W, 3), which can be applied to others; where the white balance is
-        not kept, its gains stand before them, see `rlenhance.pipelines.white`.
+    def render(self, picture: np.ndarray, decision: Decision, out: np.ndarray | None = None) -> np.ndarray:
+        """The result of a picture by a decision.
+
+        Args:
+            picture: (H, W, 3) uint8, uint16 or float in [0, 1].
+            decision: of `decide`.
+            out: an array for the result, of the same shape and dtype, which may be the picture itself; it is used where
+                that saves memory.
+        """
+        return self._with_fallback(lambda: self._rendered(picture, decision, out)[0])
+
+    def with_decision(self, decision: Decision) -> Self:
+        """The same pipeline with the white balance and the actions of a decision for every picture.
 
         Raises:
             UsageError: the model cannot share its decision.
         """
         self.require_shared_decision()
-        settled = self.for_picture(pixels)
-        return settled._with_fallback(lambda: settled._decided(pixels))
+        return self.with_settings(self.settings)._holding(decision)
 
-    def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
-        if self.look is not None:
-            return self.for_picture(photo.visible_pixels)._changed(photo, mask)
-        return super()._changed(photo, mask)
+    def _holding(self, decision: Decision) -> Self:
+        other = self.with_settings()
+        other._decision = decision
+        return other
 
     def decide_for_group(self, sources: Iterable[Path],
-                         open_photo: Callable[[Path], Photo] = read) -> tuple[Path, list[ArrayAction]]:
+                         open_photo: Callable[[Path], Photo] = read) -> tuple[Path, Decision]:
         """One decision for a burst or a time-lapse: the one for the picture of median exposure.
 
         The mean of all pictures would have a narrower histogram than any of them. A flash or a passing lamp does not
@@ -283,93 +244,130 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             open_photo: reads a photograph.
 
         Returns:
-            The picture of median exposure, and the actions.
+            The picture of median exposure, and the decision.
 
         Raises:
             UsageError: none can be read; or the model cannot share its decision.
         """
+        from rlenhance.pipelines.series import median_exposure
+
         self.require_shared_decision()
         median = median_exposure(sources, self.network.decision_size, open_photo)
         return median, self.decide(open_photo(median).visible_pixels)
 
+    def preview(self, picture: np.ndarray, side: int) -> np.ndarray:
+        """A small result, about `side` pixels long, of a picture (H, W, 3): what is decided on the whole of it, applied
+        to every n-th pixel, so that it is as bright as the result. Nothing is denoised."""
+        settled, step = self.for_picture(picture), max(1, max(picture.shape[:2]) // side)
+        small = np.ascontiguousarray(picture[step // 2 :: step, step // 2 :: step])
+        decision = settled.decide(picture if settled.shares_decision else small)
+        return settled.render(small, replace(decision, noise=0.0))
+
+    def process(self, photo: Photo, *, mask: Any = None, decision: Decision | None = None) -> PipelineResult:
+        """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
+        that was removed where that is automatic; `words` says it in a line. `white` says what the white balance did, if
+        it did, and `shadows` where a picture holds too little to be made as bright as others.
+
+        Args:
+            photo, mask: see there.
+            decision: of `decide`; None: it is decided.
+        """
+        settled = self.for_picture(photo.visible_pixels) if self.look is not None else self
+        settled = settled if decision is None else settled._holding(decision)
+        if settled is not self:
+            return settled.process(photo, mask=mask)
+        before, level = every_other(photo), mean_level(photo)  # the pixels of a spare photograph may be gone afterwards
+        result, decision = super().process(photo, mask=mask)
+        levels = {"exposure_before": level, "exposure": mean_level(result)}
+        words = describe_change(before, every_other(result), levels, decision.get("denoise", 0))
+        if self.settings.strength == 1 and self.settings.table is None and "exposure_level" in self.auto_preferences \
+                and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
+            shadows = describe_shadows(before, levels["exposure_before"], levels["exposure"])
+            decision = {**decision, **({"shadows": shadows} if shadows else {})}
+        return PipelineResult(result, {"words": words, **levels, **decision})
+
+    def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
+        if self.look is not None:
+            return self.for_picture(photo.visible_pixels)._changed(photo, mask)
+        return super()._changed(photo, mask)
+
     @property
     def _idle(self) -> bool:
-        return self.settings.strength == 0 and not self.settings.denoise and self._gains is None
+        return self.settings.strength == 0 and not self.settings.denoise and (
+            self._decision is None or self._decision.gains is None)
 
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
+        settings = self.settings
+        decision = self._decided(pixels) if settings.strength else replace(self._decision or Decision(),
+                                                                           noise=settings.denoise)
+        spare = photo.spare and pixels is photo.pixels and weights is None and pixels.flags.c_contiguous \
+            and pixels.flags.writeable
+        result, said = self._rendered(pixels, decision, pixels if spare else None)
+        return result[:] if result is pixels and settings.strength else result, said
+
+    def _decided(self, pixels: np.ndarray) -> Decision:
+        decision, settings = self._decision, self.settings
+        if decision is None:
+            white, actions = White() if is_grey(pixels) else White.of(pixels, settings.white), None
+            if self.shares_decision:
+                small = resized_planes(pixels, self.network.decision_size)
+                if white.named:
+                    small = to_planes(white.before(to_pixels(small, np.float32)))
+                actions = self.network.decide(small, preference=self._preference_for(small))
+                white = white.rounded
+            decision = Decision(white, actions)
+        return replace(decision, noise=settings.denoise, table=settings.table)
+
+    def _rendered(self, pixels: np.ndarray, decision: Decision,
+                  out: np.ndarray | None) -> tuple[np.ndarray, dict[str, Any]]:
+        """The result, and what was done unasked; `out` may be the pixels to overwrite."""
+        noise, gains = decision.noise, decision.gains
+        denoiser = self.denoiser if noise is None else self.denoiser.with_settings(strength=noise)
         if self.settings.strength == 0:
-            return self._levelled(self.denoiser(pixels)), {}
-        actions = self._actions
-        if actions is None and self.shares_decision:
-            actions = self._decided(pixels)
-        white, actions = (White.of(pixels, self.settings.white), None) if actions is None else split_white(actions)
-        white = White() if is_grey(pixels) else white
-        said: dict[str, Any] = {"white": white.words} if white.words else {}
-        curve = None if actions is None else partial(self._rendered, actions=actions, white=white)
-        share, visible, auto = self.settings.denoise, None, self.settings.denoise is None
-        if auto and curve is not None:  # before the pixels may be written over
-            visible = self.denoiser.visible_noise(pixels, curve)
-        spare = photo.spare and pixels is photo.pixels and weights is None and not share and \
-            pixels.flags.c_contiguous and pixels.flags.writeable
-        result = self._rendered(pixels, actions, white, out=pixels if spare else None)
-        if auto and curve is None:
-            visible = self.denoiser.visible_noise(result, None)
-        if share:
-            result = self.denoiser.denoise_enhanced(pixels, result, curve)
+            return _levelled(denoiser(pixels), gains), {}
+        white = White() if is_grey(pixels) else decision.white
+
+        def curve(part: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+            return _levelled(self._changed_by(part, decision, white, out), gains)
+
+        known = None if decision.actions is None else curve
+        visible = None
+        if noise is None and known is not None:  # before the pixels may be written over
+            visible = denoiser.visible_noise(pixels, known)
+        result = curve(pixels, None if noise else out)
+        if noise is None and known is None:
+            visible = denoiser.visible_noise(result, None)
+        if noise:
+            result = denoiser.denoise_enhanced(pixels, result, known)
         elif visible is not None:
-            result = self.denoiser.denoise_visible(result, visible, result if result.flags.c_contiguous else None)
-        if auto:
-            said = {"denoise": 0.0 if visible is None else round(visible.share, 3), **said}
-        return result[:] if result is pixels else result, said
+            result = denoiser.denoise_visible(result, visible, result if result.flags.c_contiguous else None)
+        share = {"denoise": 0.0 if visible is None else round(visible.share, 3)} if noise is None else {}
+        return result, {**share, **({"white": white.words} if white.words else {})}
 
-    def _decided(self, pixels: np.ndarray) -> list[ArrayAction]:
-        small = resized_planes(pixels, self.network.decision_size)
-        white = White() if is_grey(pixels) else White.of(pixels, self.settings.white)
-        if white.named:
-            small = to_planes(white.before(to_pixels(small, np.float32)))
-        actions = self.network.decide(small, preference=self._preference_for(small))
-        return actions if self.settings.white == 0 else [white.action(), *actions]
-
-    def _rendered(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White,
-                  out: np.ndarray | None = None) -> np.ndarray:
-        """With the white balance, the strength and the gains of a series; `out` may be the pixels to overwrite."""
-        return self._levelled(self._enhanced(pixels, actions, white, out))
-
-    def _levelled(self, result: np.ndarray) -> np.ndarray:
-        return result if self._gains is None else apply_gains(result, self._gains)
-
-    def _enhanced(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None, white: White,
-                  out: np.ndarray | None = None) -> np.ndarray:
-        strength, given = self.settings.strength, white.before(pixels)
-        table = self.settings.table
-        if table is not None:
-            result = table(given if table.replaces_model else self._by_model(given, actions))
-            result = blended(given, result, strength) if white.neutral else result
-        elif actions is not None:
-            room = out if given is pixels and (white.neutral or strength == 1) else None
-            result = self.network.render_array(given, actions, strength if white.neutral else 1.0, room)
+    def _changed_by(self, pixels: np.ndarray, decision: Decision, white: White, out: np.ndarray | None) -> np.ndarray:
+        """The change with the white balance and the strength, before noise is taken out."""
+        strength, given, table = self.settings.strength, white.before(pixels), decision.table
+        share = strength if white.neutral and table is None else 1.0  # else both are blended at the end
+        if table is not None and table.replaces_model:
+            result = given
+        elif decision.actions is not None:
+            room = out if given is pixels and table is None and (white.neutral or strength == 1) else None
+            result = np.asarray(self.network.render_array(given, decision.actions, share, room))
         else:
             planes = to_planes(given)
-            result = self._passed(planes)
-            result = to_pixels(self._mix(planes, result) if white.neutral else result, given.dtype.type)
-        if white.neutral:
+            made = np.asarray(self.network(planes, preference=self._preference_for(planes)) if self._acts
+                              else self.network(planes))
+            result = to_pixels(made if share == 1 else planes + share * (made - planes), given.dtype.type)
+        if table is not None:
+            result = table(result)
+        if not white.neutral:
+            result = white.after(result)
+            if result.dtype == np.uint16 and pixels.dtype == np.uint8:
+                result = cv2.convertScaleAbs(result, alpha=1 / 257)
+        elif table is None:
             return result
-        result = white.after(result)
-        if result.dtype == np.uint16 and pixels.dtype == np.uint8:
-            result = cv2.convertScaleAbs(result, alpha=1 / 257)
         return blended(pixels, result, strength)
-
-    def _by_model(self, pixels: np.ndarray, actions: Sequence[ArrayAction] | None) -> np.ndarray:
-        """The whole change of the model."""
-        if actions is not None:
-            return np.asarray(self.network.render_array(pixels, actions, 1.0))
-        return to_pixels(self._passed(to_planes(pixels)), pixels.dtype.type)
-
-    def _passed(self, planes: np.ndarray) -> np.ndarray:
-        if not self._acts:
-            return np.asarray(self.network(planes))
-        return np.asarray(self.network(planes, preference=self._preference_for(planes)))
 
     def _preference_for(self, planes: np.ndarray) -> Mapping[str, float | None] | None:
         """The preferences of the settings for (1, 3, H, W), with the exposure shifted."""
@@ -398,3 +396,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         self.half = False
         super()._move(device)
         self.denoiser._move(device)
+
+
+def _levelled(picture: np.ndarray, gains: np.ndarray | None) -> np.ndarray:
+    return picture if gains is None else apply_gains(picture, gains)

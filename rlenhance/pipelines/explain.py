@@ -10,9 +10,9 @@ import numpy as np
 
 from rlenhance.core.color import linear_from_srgb, magnitude_colors
 from rlenhance.core.types import ArrayAction
+from rlenhance.io import Photo
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.white import split_white
 
 _SIDE = 256  # pixels along a side of the diagrams
 _PAPER, _LINE, _BEFORE, _AFTER = (38, 38, 38), (90, 90, 90), (150, 150, 150), (255, 140, 13)
@@ -21,32 +21,27 @@ _LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)  # of linear sRGB (R
 _DARKEST = 0.0003  # of linear light: one of 255 in sRGB, below which stops mean nothing
 
 
-def explain(enhancer: Enhancer, picture: np.ndarray, actions: Sequence[ArrayAction] | None = None) -> list[Cell]:
+def explain(enhancer: Enhancer, picture: np.ndarray) -> list[Cell]:
     """The cells of a sheet about one photograph.
 
     Args:
         enhancer: with its settings; a network that acts in one pass has no steps to show.
         picture: (H, W, 3) uint8 or uint16.
-        actions: the decision for it; None: the policy decides.
 
     Returns:
         Input, output, gain, histogram, and for a policy with a state size the curve and the actions of each step,
         unless the colour table of a look takes its place.
     """
-    shared = enhancer.shares_decision
-    if shared and actions is None:
-        actions = enhancer.decide(picture)
-    result = (enhancer if actions is None else enhancer.with_decision(actions))(picture)
+    enhancer = enhancer.for_picture(picture)
+    decision = enhancer.decide(picture)
+    result = enhancer.process(Photo(picture), decision=decision).photo.pixels
     before, after = thumbnail(picture), thumbnail(result)
     cells = [Cell(before, ("input", f"mean {before.mean() / 255:.3f}")),
              Cell(after, ("output", f"mean {after.mean() / 255:.3f}")), gain_cell(before, after),
              histogram_cell(before, after)]
-    table = enhancer.settings.table
-    if table is not None and table.curve != "model":
-        actions = None  # its steps were not taken
-    if actions is not None:
-        _, actions = split_white(actions)
-    formula = enhancer.network.formula if shared and actions else None
+    table = decision.table
+    actions = decision.actions if table is None or table.curve == "model" else None  # else its steps were not taken
+    formula = enhancer.network.formula if actions else None
     if actions and formula is not None:
         cells.append(curve_cell(formula, actions, enhancer.settings.strength))
         cells += [step_cell(formula, action, number + 1, len(actions), before.shape[:2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,23 @@ import numpy as np
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import to_pixels, to_planes
-from rlenhance.core.types import ArrayAction
 from rlenhance.io.files import write_bytes
-from rlenhance.pipelines.color_table import ColorTable
-from rlenhance.pipelines.white import split_white
+from rlenhance.pipelines.decision import Decision
 
 #: Colours along each side of the table.
 POINTS = 33
 
 
-def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS,
-              strength: float = 1.0, table: ColorTable | None = None) -> np.ndarray:
+def make_cube(network: Any, decision: Decision, points: int = POINTS, strength: float = 1.0) -> np.ndarray:
     """The effect of an episode on every colour, without its local agents: (points, points, points, 3) float32.
 
     The global agent holds the mean of the local agents; a colour table cannot hold differences from place to place.
 
     Args:
         network: of an `Enhancer`.
-        actions: the T actions for one picture, as `Enhancer.decide` gives them.
+        decision: of `Enhancer.decide`; a table of a look takes the place of the episode, or follows it.
         points: colours along each side.
         strength: how much of the change is made.
-        table: of a look: takes the place of the episode, or follows it.
 
     Returns:
         Indexed by blue, green, red, as a .cube file is written: red changes fastest.
@@ -46,10 +41,10 @@ def make_cube(network: Any, actions: Sequence[ArrayAction], points: int = POINTS
     ramp = np.linspace(0, 1, points, dtype=np.float32)
     blue, green, red = np.meshgrid(ramp, ramp, ramp, indexing="ij")
     colors = np.stack([red, green, blue]).reshape(1, 3, points * points, points)
-    white, actions = split_white(actions)
+    white, table = decision.white, decision.table
     planes = to_planes(white.before(to_pixels(colors, np.float32)))[0]
     guide = formula.guide(planes, flat=True)  # as on a flat surface of each colour
-    for action in actions if table is None or table.curve == "model" else ():
+    for action in decision.actions or () if table is None or table.curve == "model" else ():
         whole = {scope: entry if scope == "global" else np.zeros_like(entry[..., :1, :1])
                  for scope, entry in action.items()}
         planes = formula.apply_parameters(planes, formula.at_pixels(formula.parameters(whole)[0], guide))

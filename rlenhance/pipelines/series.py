@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from rlenhance.core.pixels import resized_planes
 from rlenhance.io import Photo, read
 from rlenhance.io.exif import capture_time
 from rlenhance.ops.common_content import View, common_pixels
+from rlenhance.ops.plane_statistics import exposure_of
 from rlenhance.ops.white_balance import estimate_lights
 from rlenhance.pipelines.base import PipelineResult
 from rlenhance.pipelines.series_levels import Correction, Member, histogram, smoothed, to_one_level
@@ -63,9 +64,36 @@ class Series:
         if correction is None:
             raise UsageError(self.failures.get(photo.name, f"{photo.name}: was not there when the series was measured; "
                                                            f"match the series again"))
-        photo, decision = self.enhancer.with_gains(correction.gains).process(photo)
-        return PipelineResult(photo, {**decision, "words": f"{decision['words']}, {correction.words}",
+        gains = correction.gains if (correction.gains != 1).any() else None
+        decision = replace(self.enhancer.decide(photo.visible_pixels), gains=gains)
+        photo, said = self.enhancer.process(photo, decision=decision)
+        return PipelineResult(photo, {**said, "words": f"{said['words']}, {correction.words}",
                                       "series": correction.as_json()})
+
+
+def median_exposure(sources: Iterable[Path], side: int, open_photo: Callable[[Path], Photo] = read) -> Path:
+    """The photograph of median exposure, which stands for a group; of an even number the darker of the two in the
+    middle.
+
+    Args:
+        sources: photographs; unreadable ones are left out.
+        side: in pixels, to which each is reduced before its exposure is measured.
+        open_photo: reads a photograph.
+
+    Raises:
+        UsageError: none can be read.
+    """
+    exposures: list[tuple[float, int, Path]] = []
+    failures = []
+    for number, source in enumerate(sources):
+        try:
+            small = resized_planes(open_photo(source).visible_pixels, side)[0]
+            exposures.append((exposure_of(small).item(), number, source))
+        except Exception as error:  # one photograph never stops the others
+            failures.append(describe_failure(error, source))
+    if not exposures:
+        raise UsageError(f"no photograph to decide on: {failures[0] if failures else 'none is named'}")
+    return sorted(exposures)[(len(exposures) - 1) // 2][-1]
 
 
 def match_series(enhancer: Enhancer, sources: Iterable[Path], reference: Path | None = None, *,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from rlenhance.core.types import ArrayAction
+from rlenhance.pipelines.decision import Decision, White
 
 Frame = TypeVar("Frame")
 
@@ -54,20 +55,21 @@ class _Seen(Generic[Frame]):
 
 
 class _Form:
-    """A decision as one row of numbers, so that a mean is a mean; choices become the shares of a mixture."""
+    """A decision as one row of numbers, so that a mean is a mean: logarithms of the gains of the white balance, then
+    the actions; choices become the shares of a mixture."""
 
-    def __init__(self, actions: Sequence[ArrayAction], choices: int | None):
-        self.choices = choices
+    def __init__(self, first: Decision, choices: int | None):
+        self.first, self.choices = first, choices
         self.entries = [{level: entry.shape if choices is None else self._shares(entry).shape
-                         for level, entry in action.items()} for action in actions]
+                         for level, entry in action.items()} for action in first.actions or ()]
 
-    def row(self, actions: Sequence[ArrayAction]) -> np.ndarray:
+    def row(self, decision: Decision) -> np.ndarray:
         parts = [(entry if self.choices is None else self._shares(entry)).ravel()
-                 for action in actions for entry in action.values()]
-        return np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
+                 for action in decision.actions or () for entry in action.values()]
+        return np.concatenate([np.log(decision.white.gains), *parts]).astype(np.float64)
 
-    def actions(self, row: np.ndarray) -> list[ArrayAction]:
-        numbers, start = row.astype(np.float32), 0
+    def decision(self, row: np.ndarray) -> Decision:
+        numbers, start = row.astype(np.float32), 3
         actions: list[ArrayAction] = []
         for shapes in self.entries:
             action = {}
@@ -76,7 +78,8 @@ class _Form:
                 action[level] = numbers[start : start + count].reshape(shape)
                 start += count
             actions.append(action)
-        return actions
+        white = White(np.exp(row[:3]), self.first.white.named)
+        return replace(self.first, white=white.rounded, actions=actions)
 
     def _shares(self, entry: np.ndarray) -> np.ndarray:
         if np.issubdtype(entry.dtype, np.floating):
@@ -90,7 +93,7 @@ class TemporalSmoother(Generic[Frame]):
 
     Args:
         look: gives the time of a frame in seconds, and a view of it: see `difference`.
-        decide: gives the actions of a policy for a frame; it is called for some of them only.
+        decide: gives the decision on a frame; it is called for some of them only.
         choices: number of values of a categorical head; None where heads are continuous.
         memory, every, ahead: see `MEMORY`, `EVERY` and `AHEAD`. A memory of 0 takes every frame's own decision.
 
@@ -100,7 +103,7 @@ class TemporalSmoother(Generic[Frame]):
     """
 
     def __init__(self, look: Callable[[Frame], tuple[float, np.ndarray]],
-                 decide: Callable[[Frame], Sequence[ArrayAction]], *,
+                 decide: Callable[[Frame], Decision], *,
                  choices: int | None = None, memory: float = MEMORY, every: float = EVERY, ahead: int = AHEAD):
         self._look, self._decide, self._choices = look, decide, choices
         self.memory, self.every, self.ahead = memory, every, ahead
@@ -113,7 +116,7 @@ class TemporalSmoother(Generic[Frame]):
         self._flash = 0  # frames of one that are still to be given back
         self._past, self._weight, self._time = np.zeros(0), 0.0, 0.0  # mean of the scene's decisions so far
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[ArrayAction]]]:
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, Decision]]:
         """Frames in their order, each with its decision; at most `ahead` of them are held back."""
         for frame in frames:
             self._see(frame)
@@ -131,13 +134,13 @@ class TemporalSmoother(Generic[Frame]):
         self._waiting.append(seen)
 
     def _settle(self, seen: _Seen[Frame]) -> np.ndarray:
-        actions = self._decide(seen.frame)
-        self._form = self._form or _Form(actions, self._choices)
-        seen.decision, self._decided_at = self._form.row(actions), seen.time
+        decision = self._decide(seen.frame)
+        self._form = self._form or _Form(decision, self._choices)
+        seen.decision, self._decided_at = self._form.row(decision), seen.time
         self.decided += 1
         return seen.decision
 
-    def _give(self) -> tuple[Frame, list[ArrayAction]]:
+    def _give(self) -> tuple[Frame, Decision]:
         first = self._waiting[0]
         if self._last is None:
             self._begin(first)
@@ -159,7 +162,7 @@ class TemporalSmoother(Generic[Frame]):
         self._usual.append(first.change)
         self._waiting.popleft()
         assert self._form is not None
-        return first.frame, self._form.actions(decision)
+        return first.frame, self._form.decision(decision)
 
     def _begin(self, first: _Seen[Frame]) -> None:
         self.scenes += 1

@@ -119,8 +119,8 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
         with VideoTranscoder(source, picture, beside, container, target) as film:
             enhancer, frames = _settled(enhancer, film)
             settings, steady = enhancer.settings, _steady(enhancer, film)
-            for frame, actions in steady(frames) if settings.strength else ((frame, None) for frame in frames):
-                decided = enhancer if actions is None else enhancer.with_decision(actions)
+            for frame, decision in steady(frames) if settings.strength else ((frame, None) for frame in frames):
+                decided = enhancer if decision is None else enhancer.with_decision(decision)
                 film.write(frame, decided(film.pixels(frame)))
                 if on_progress:
                     on_progress(Progress(film.written, total, time.monotonic() - started))

@@ -1,5 +1,6 @@
 """Explanations and tables of colours: what a look is, why it came about, and what the table leaves out."""
 
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import MODELS
+from rlenhance.pipelines.decision import Decision
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.explain import explain, stops_gained
 from rlenhance.pipelines.lut import make_cube, to_text
@@ -21,18 +23,18 @@ from tests.support.networks import make_policy, make_tone, stir
 def test_a_cube_is_the_picture_level_look(tone_run, dark):
     """Pillow, applying the table, comes to what the policy does without its local agents, within two levels."""
     enhancer = Enhancer(tone_run)
-    actions = enhancer.decide(dark)
-    cube = make_cube(enhancer.network, actions)
+    decision = enhancer.decide(dark)
+    cube = make_cube(enhancer.network, decision)
     table = ImageFilter.Color3DLUT(cube.shape[0], cube.reshape(-1, 3).astype(float).ravel().tolist())
     seen = np.asarray(Image.fromarray(dark + 40).filter(table)).astype(int)
     still = [{level: entry if level == "global" else np.zeros_like(entry) for level, entry in action.items()}
-             for action in actions]
-    wanted = enhancer.with_decision(still)(dark + 40).astype(int)
+             for action in decision.actions]
+    wanted = enhancer.with_decision(replace(decision, actions=still))(dark + 40).astype(int)
     assert np.abs(seen - wanted).max() <= 2 and np.abs(wanted - dark - 40).max() > 10
-    half = make_cube(enhancer.network, actions, points=5, strength=0.5)
+    half = make_cube(enhancer.network, decision, points=5, strength=0.5)
     ramp = np.linspace(0, 1, 5)
     same = np.stack(np.meshgrid(ramp, ramp, ramp, indexing="ij")[::-1], axis=-1)
-    assert np.allclose(half, same + 0.5 * (make_cube(enhancer.network, actions, points=5) - same), atol=1e-6)
+    assert np.allclose(half, same + 0.5 * (make_cube(enhancer.network, decision, points=5) - same), atol=1e-6)
 
 
 def test_a_cube_is_written_as_others_read_it(tone_run, dark):
@@ -49,7 +51,7 @@ def test_a_cube_needs_a_look_of_the_whole(tmp_path, dark):
     """A policy that decides pixel by pixel has none, and says so."""
     policy = stir(make_policy({"agent_stride": 1, "global_agent": False}, decision_size=None))
     with pytest.raises(UsageError, match="place by place"):
-        make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).network, [])
+        make_cube(Enhancer(save_checkpoint(tmp_path / "best", policy)).network, Decision())
 
 
 def test_an_explanation_shows_every_step(tone_run, dark):

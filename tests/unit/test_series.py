@@ -280,6 +280,6 @@ def test_models_without_a_shared_decision_are_refused(burst, tmp_path, capsys, k
     error = capsys.readouterr().err
     assert told in error and "--shared-decision" in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
-    for refused in (lambda e: e.decide(np.zeros((8, 8, 3))), lambda e: e.with_decision([])):
+    for refused in (lambda e: e.decide_for_group([]), lambda e: e.with_decision(e.decide(np.zeros((8, 8, 3))))):
         with pytest.raises(UsageError, match=told):
             refused(Enhancer("other"))

@@ -6,6 +6,7 @@ import pytest
 from skimage import data
 
 from rlenhance import Enhancer
+from rlenhance.pipelines.decision import Decision
 from rlenhance.pipelines.temporal_smoothing import TemporalSmoother, difference
 
 FRAME = 1 / 25
@@ -16,10 +17,10 @@ def _steady(frames, views=None, decide=float, **options):
     """The decisions (one number each) for frames that are (number, view)."""
     frames = list(enumerate(frames))
     steady = TemporalSmoother(lambda frame: (frame[0] * FRAME, VIEW if views is None else views[frame[0]]),
-                    lambda frame: [{"global": np.full((1, 1, 1, 1), decide(frame[1]))}], **options)
+                    lambda frame: Decision(actions=[{"global": np.full((1, 1, 1, 1), decide(frame[1]))}]), **options)
     given = list(steady(frames))
     assert [frame for frame, _ in given] == frames
-    return np.array([actions[0]["global"].item() for _, actions in given]), steady
+    return np.array([decision.actions[0]["global"].item() for _, decision in given]), steady
 
 
 def test_noise_in_decisions_is_averaged_away():
@@ -87,8 +88,8 @@ def test_frames_are_given_back_soon():
     """At most `ahead` frames wait, and a clip of one frame, or of none, is a clip."""
     taken = []
     frames = (taken.append(number) or number for number in range(100))
-    steady = TemporalSmoother(lambda number: (number * FRAME, VIEW), lambda _: [{"global": np.zeros((1, 1, 1, 1))}],
-                              ahead=4)
+    steady = TemporalSmoother(lambda number: (number * FRAME, VIEW),
+                              lambda _: Decision(actions=[{"global": np.zeros((1, 1, 1, 1))}]), ahead=4)
     for given, _ in steady(frames):
         assert taken[-1] - given <= 4
     assert _steady([0.5])[0].tolist() == [0.5]
@@ -100,16 +101,16 @@ def test_times_count_not_frames():
     step = np.r_[np.zeros(50), np.ones(50)]
     slow = _steady(step, every=0.0)[0]
     pause = TemporalSmoother(lambda frame: (frame * 10.0, VIEW),
-                             lambda frame: [{"global": np.full((1, 1, 1, 1), frame)}])
+                             lambda frame: Decision(actions=[{"global": np.full((1, 1, 1, 1), frame)}]))
     assert 0.2 < slow[50] < 0.8 and slow[53] > slow[52] > slow[51]
-    assert [round(actions[0]["global"].item(), 6) for _, actions in pause(range(5))] == [0, 1, 2, 3, 4]
+    assert [round(decision.actions[0]["global"].item(), 6) for _, decision in pause(range(5))] == [0, 1, 2, 3, 4]
 
 
 def test_choices_become_shares_of_a_mixture():
     """Where agents choose between tools, the frames between two choices mix them, and shares sum to one."""
     steady = TemporalSmoother(lambda frame: (frame * FRAME, VIEW), choices=3, every=0.0,
-                    decide=lambda frame: [{"local": np.full((1, 2, 4, 4), int(frame > 9))}])
-    given = [actions[0]["local"] for _, actions in steady(range(20))]
+                    decide=lambda frame: Decision(actions=[{"local": np.full((1, 2, 4, 4), int(frame > 9))}]))
+    given = [decision.actions[0]["local"] for _, decision in steady(range(20))]
     assert given[0].shape == (1, 2, 3, 4, 4)
     assert np.allclose(given[10].sum(axis=2), 1)
     assert given[0][0, 0, 0, 0, 0] > 0.8 and given[-1][0, 0, 1, 0, 0] > 0.8
@@ -137,7 +138,7 @@ def test_what_is_shipped_does_not_flicker(moving):
     enhancer = Enhancer(denoise=0.0)  # as for clips
     steady = TemporalSmoother(lambda frame: (frame[0] * FRAME, cv2.resize(frame[1].mean(axis=2) / 255, (16, 16))),
                               lambda frame: enhancer.decide(frame[1]))
-    results = [enhancer.with_decision(actions)(frame[1]) for frame, actions in steady(enumerate(frames))]
+    results = [enhancer.with_decision(decision)(frame[1]) for frame, decision in steady(enumerate(frames))]
     alone = [] if moving else [enhancer(frame) for frame in frames]
 
     def jitter(pictures):

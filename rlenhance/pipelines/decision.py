@@ -1,4 +1,4 @@
-"""The white balance of a photograph as part of its decision."""
+"""What is decided on a photograph before it is rendered: see `Enhancer.decide` and `Enhancer.render`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import numpy as np
 
 from rlenhance.core.types import ArrayAction
 from rlenhance.ops.white_balance import NEUTRAL, apply_gains, auto_gains, describe_gains, kelvin_gains
+from rlenhance.pipelines.color_table import ColorTable
 
-_MEASURED, _NAMED = "white", "light"  # scopes of the action
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class White:
-    """Gains of the channels.
+    """The white balance: gains of the channels.
 
     Gains of a light that was named act on the photograph, before the policy, which is exact. Those against a measured
     cast act on the result: by the scores of pairs and of known casts this is as good, and blocks of coding in black are
@@ -51,18 +50,30 @@ class White:
         return apply_gains(picture, self.gains, out=picture if picture.flags.c_contiguous else None)
 
     @property
+    def rounded(self) -> White:
+        """Gains whose logarithms have 32 bits, as the actions have, so that results stay those of version 0.2."""
+        return White(np.exp(np.log(self.gains).astype(np.float32).astype(np.float64)), self.named)
+
+    @property
     def words(self) -> str:
         """What was done unasked; may be empty."""
         return "" if self.named else describe_gains(self.gains)
 
-    def action(self) -> ArrayAction:
-        """The first action of a decision: logarithms of the gains, (1, 3, 1, 1)."""
-        return {_NAMED if self.named else _MEASURED: np.log(self.gains).astype(np.float32).reshape(1, 3, 1, 1)}
 
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What makes the result of a photograph, beside the strength of the settings.
 
-def split_white(actions: Sequence[ArrayAction]) -> tuple[White, Sequence[ArrayAction]]:
-    """The gains of a decision, and the actions of the policy."""
-    for scope in (_MEASURED, _NAMED):
-        if actions and scope in actions[0]:
-            return White(np.exp(actions[0][scope].ravel().astype(np.float64)), scope == _NAMED), actions[1:]
-    return White(), actions
+    Attributes:
+        white: the white balance; a grey picture is rendered without one.
+        actions: of the policy, step by step; None: a network that acts in one pass, or pixel by pixel, acts anew.
+        noise: share of the noise that is taken out afterwards; None: as much of it as is visible.
+        gains: (3,) of linear light on the result, whatever the strength, for a series; None: none.
+        table: of a look, see `EnhanceSettings.table`.
+    """
+
+    white: White = field(default_factory=White)
+    actions: Sequence[ArrayAction] | None = None
+    noise: float | None = 0.0
+    gains: np.ndarray | None = None
+    table: ColorTable | None = None
