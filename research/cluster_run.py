@@ -69,7 +69,7 @@ def main(arguments: Arguments) -> dict[str, Any]:
     Raises:
         UsageError: Ray is not installed; the folder has a comparison of an earlier run.
     """
-    from rlenhance.cluster.on_ray import check_ray
+    from rlenhance.many.on_ray import check_ray
 
     if arguments.photos or arguments.scaling:
         check_ray()

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.published_weights import IMPORTERS, epochs_of_log, newest_checkpoint
 from rlenhance.experiments.core.run import Run

@@ -26,7 +26,7 @@ from rlenhance.cli.photo_command import (
 )
 from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
-from rlenhance.core.threads import thread_count
+from rlenhance.core.machine import thread_count
 from rlenhance.pipelines.options import AUTO, PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
 from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
 

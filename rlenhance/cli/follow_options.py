@@ -18,9 +18,9 @@ from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.installation import install_line
 
 if TYPE_CHECKING:
-    from rlenhance.cluster.ledger import Ledger
-    from rlenhance.cluster.work import Work
     from rlenhance.io import BatchPlan
+    from rlenhance.many.ledger import Ledger
+    from rlenhance.many.work import Work
 
 #: Options that change no result: where it goes, and how the run goes on.
 _NO_RESULT = {"photos", "output", "recursive", "name", "overwrite", "skip_existing", "dry_run", "workers", "json",
@@ -33,7 +33,7 @@ _HERE = {"--match-series": "match_series", "--shared-decision": "shared_decision
 
 def check_followed(arguments: argparse.Namespace) -> bool:
     """Check the options of a run that is followed; whether it is, and no tolerance alone was given."""
-    from rlenhance.cluster.places import is_remote, local_name
+    from rlenhance.many.places import is_remote, local_name
 
     if arguments.output is not None:
         arguments.output = local_name(arguments.output)
@@ -63,7 +63,7 @@ def check_followed(arguments: argparse.Namespace) -> bool:
 
 def ledger_place(arguments: argparse.Namespace) -> Path | None:
     """The file of the ledger; with --on ray there is one in any case."""
-    from rlenhance.cluster.places import is_remote
+    from rlenhance.many.places import is_remote
 
     if arguments.ledger is not None or arguments.on is None:
         place: Path | None = arguments.ledger
@@ -77,9 +77,9 @@ def ledger_place(arguments: argparse.Namespace) -> Path | None:
 
 def plan_followed(arguments: argparse.Namespace, options: dict[str, Any]) -> BatchPlan:
     """The plan of a run that is followed; `options` are those of `make_plan`."""
-    from rlenhance.cluster.places import is_remote
-    from rlenhance.cluster.plan import plan_places
     from rlenhance.io import make_plan
+    from rlenhance.many.places import is_remote
+    from rlenhance.many.plan import plan_places
 
     ledger = ledger_place(arguments)
     if ledger is not None and ledger.exists():
@@ -109,8 +109,8 @@ class Tolerated(Summary):
 
 def run_followed(plan: BatchPlan, work: Work, arguments: argparse.Namespace) -> Summary:
     """Carry a plan out with a ledger, in this process or on Ray, and report it."""
-    from rlenhance.cluster.follow import check_failures, follow, tasks_left, write_failures
-    from rlenhance.cluster.ledger import Ledger
+    from rlenhance.many.follow import check_failures, follow, tasks_left, write_failures
+    from rlenhance.many.ledger import Ledger
 
     failed: list[Mapping[str, Any]] = []
     place, report = ledger_place(arguments), _failures(arguments)
@@ -151,7 +151,7 @@ def _note_ledger(ledger: Ledger | None, kept: int, arguments: argparse.Namespace
 def _executor(work: Work, arguments: argparse.Namespace) -> Callable[[Sequence[Any]], Iterator[Mapping[str, Any]]]:
     if arguments.on is None:
         return work.carry_out
-    from rlenhance.cluster.on_ray import RayPool
+    from rlenhance.many.on_ray import RayPool
 
     gpus = 1.0 if str(arguments.device).startswith("cuda") else 0.0
     return RayPool(replace(work, in_flight=2), arguments.address, arguments.workers, gpus, arguments.plugin)
@@ -159,9 +159,9 @@ def _executor(work: Work, arguments: argparse.Namespace) -> Callable[[Sequence[A
 
 def made_by(arguments: argparse.Namespace, process: Any) -> dict[str, str]:
     """What makes the results: the command, its options with the contents of their files, the version, the weights."""
-    from rlenhance.cluster.ledger import installation
     from rlenhance.hub import shipped
     from rlenhance.hub.info import find_checkpoint
+    from rlenhance.many.ledger import installation
 
     found = {"command": arguments.command, **installation(),
              "weights": getattr(getattr(process, "__self__", None), "sha256", "")}
@@ -178,8 +178,8 @@ def made_by(arguments: argparse.Namespace, process: Any) -> dict[str, str]:
 
 def _content(value: Any) -> str:
     """An option's value; of files the contents."""
-    from rlenhance.cluster.places import stamp_of
     from rlenhance.hub.shipped import sha256
+    from rlenhance.many.places import stamp_of
 
     if isinstance(value, list | tuple):
         return " ".join(map(_content, value))

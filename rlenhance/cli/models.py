@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rlenhance.core.types import PURPOSES
+from rlenhance.core import PURPOSES
 from rlenhance.hub.shipped import describe_folder, list_models
 from rlenhance.pipelines.preference_text import describe_preferences
 

@@ -28,7 +28,7 @@ from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
 if TYPE_CHECKING:
-    from rlenhance.core.types import Purpose
+    from rlenhance.core import Purpose
     from rlenhance.io import BatchPlan, OutputNaming, Photo
     from rlenhance.io.batch import ClipProcess, Process
 
@@ -189,7 +189,7 @@ def add_follow_options(parser: argparse.ArgumentParser) -> None:
 def photo_path(word: str) -> Path:
     """A path or an address from a command line; "./-" stays apart from "-"."""
     if "://" in word:
-        from rlenhance.cluster.places import as_place
+        from rlenhance.many.places import as_place
 
         try:
             return as_place(word)
@@ -370,7 +370,7 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
     encoder = encoder_of(arguments)
     if is_followed(arguments):
         from rlenhance.cli.follow_options import run_followed
-        from rlenhance.cluster.work import Work
+        from rlenhance.many.work import Work
 
         return run_followed(plan, Work(process, encoder, limit_of(arguments), decode_seconds_of(arguments),
                                        arguments.workers), arguments)

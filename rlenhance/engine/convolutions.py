@@ -19,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rlenhance.core.compiled import compiled_functions
+from rlenhance.core.machine import compiled_functions
 from rlenhance.engine.array_operations import POINTWISE
 from rlenhance.engine.convolution_plan import CELL, Convolution, Plan, Pointwise, panels_of
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from rlenhance.core import ArrayAction
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import pad_planes, resize_planes, to_pixels, to_planes
 from rlenhance.core.preferences import PreferenceRanges
-from rlenhance.core.types import ArrayAction
 from rlenhance.engine.edits import EDITS, Edits, attenuate_local
 from rlenhance.engine.render import AxisWeights, Renderer
 from rlenhance.ops.plane_statistics import (

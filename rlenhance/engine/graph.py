@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.threads import thread_count
+from rlenhance.core.machine import thread_count
 from rlenhance.engine.array_operations import OPERATIONS, ArrayGraph
 from rlenhance.engine.convolution_plan import Plan, plan
 from rlenhance.engine.convolutions import NATIVE, Convolutions

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.core.compiled import compiled_functions
+from rlenhance.core.machine import compiled_functions
 
 
 def corners(colors: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rlenhance.core.compiled import compiled_functions
+from rlenhance.core.machine import compiled_functions, thread_count
 from rlenhance.core.pixels import resize_planes, resized_planes, to_pixels, to_planes
-from rlenhance.core.threads import thread_count
 from rlenhance.ops.plane_statistics import GUIDE_SIDE, guide_coefficients
 
 _TILE = 1 << 14  # pixels per thread that NumPy edits at once: they stay in the cache

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlenhance.core import PURPOSES, Purpose
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import check_finite, naming, read_object
 from rlenhance.core.stored_ranges import check_stored
-from rlenhance.core.types import PURPOSES, Purpose
 from rlenhance.hub import migrate
 
 #: Format version of config.json; older ones are converted by `rlenhance.hub.migrate`.

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.hub.info import CONFIG, MODEL, ModelInfo, read_info
 
 #: Folder of the shipped models.

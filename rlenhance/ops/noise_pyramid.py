@@ -12,9 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rlenhance.core.compiled import compiled_functions
-from rlenhance.core.memory import release_free_memory
-from rlenhance.core.threads import thread_count
+from rlenhance.core.machine import compiled_functions, release_free_memory, thread_count
 from rlenhance.core.tiling import bands
 
 #: Removes noise: (h, w, 3) float32 in [0, 1] -> the same; of a picture that is reduced, with its noise.

@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self, Type
 import cv2
 import numpy as np
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, to_planes
 from rlenhance.core.torch_parts import torch_part
-from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
 from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, run_batch
 from rlenhance.ops.region import blend_region, check_region, region_weights

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from rlenhance.core.types import ArrayAction
+from rlenhance.core import ArrayAction
 from rlenhance.ops.white_balance import NEUTRAL, apply_gains, auto_gains, describe_gains, kelvin_gains
 from rlenhance.pipelines.color_table import ColorTable
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.memory import release_free_memory
+from rlenhance.core.machine import release_free_memory
 from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.core.tiling import even_side, tiles
 from rlenhance.hub.info import find_checkpoint, read_info

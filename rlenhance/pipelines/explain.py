@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rlenhance.core import ArrayAction
 from rlenhance.core.color import linear_from_srgb, magnitude_colors
-from rlenhance.core.types import ArrayAction
 from rlenhance.io import Photo
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 from rlenhance.pipelines.enhance import Enhancer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
 from rlenhance.hub.info import ModelInfo, find_checkpoint, read_info
 

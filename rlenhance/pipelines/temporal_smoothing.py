@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from rlenhance.core.types import ArrayAction
+from rlenhance.core import ArrayAction
 from rlenhance.pipelines.decision import Decision, White
 
 Frame = TypeVar("Frame")

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
-from rlenhance.core.types import Purpose
 from rlenhance.hub import shipped
 from rlenhance.hub.info import find_checkpoint, read_info
 from rlenhance.pipelines.enhance import Enhancer

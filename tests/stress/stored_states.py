@@ -5,9 +5,9 @@ from functools import cache
 
 import numpy as np
 
-from rlenhance.cluster.ledger import Ledger
 from rlenhance.core.errors import UsageError
 from rlenhance.looks.taste import TasteSession, resume
+from rlenhance.many.ledger import Ledger
 from rlenhance.pipelines.enhance import Enhancer
 from tests.stress._json import mutated
 from tests.stress.damage import damaged

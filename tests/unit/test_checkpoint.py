@@ -16,8 +16,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from rlenhance.core import PURPOSES
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import PURPOSES
 from rlenhance.hub.info import read_info
 from rlenhance.learning.hub import checkpoint
 from rlenhance.learning.hub.checkpoint import (

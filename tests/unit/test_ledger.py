@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
-from rlenhance.cluster import ledger as ledger_room
-from rlenhance.cluster.follow import check_failures, follow, tasks_left
-from rlenhance.cluster.ledger import Ledger
-from rlenhance.cluster.work import Task, Work
 from rlenhance.core.errors import UsageError
 from rlenhance.io import make_plan, run_batch, write
 from rlenhance.io.discovery import read_list
+from rlenhance.many import ledger as ledger_room
+from rlenhance.many.follow import check_failures, follow, tasks_left
+from rlenhance.many.ledger import Ledger
+from rlenhance.many.work import Task, Work
 from rlenhance.pipelines.enhance import Enhancer
 
 MADE_BY = {"command": "brighter", "--strength": "1"}

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
-from rlenhance.cluster import on_ray
-from rlenhance.cluster.on_ray import ATTEMPTS, RayPool
-from rlenhance.cluster.work import Task, Work
 from rlenhance.core.errors import UsageError
 from rlenhance.io import write
+from rlenhance.many import on_ray
+from rlenhance.many.on_ray import ATTEMPTS, RayPool
+from rlenhance.many.work import Task, Work
 
 ray = pytest.importorskip("ray")
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
-from rlenhance.cluster.places import RemotePath, as_place, fetch, is_remote, put, stamp_of
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import sha256
 from rlenhance.io import write
+from rlenhance.many.places import RemotePath, as_place, fetch, is_remote, put, stamp_of
 
 fsspec = pytest.importorskip("fsspec")
 

@@ -101,7 +101,7 @@ def test_our_own_files_are_replaced_on_request(place, capsys):
 def test_failures_are_known_again(place):
     """A table of failures of an earlier run is replaced, a table of somebody else is not."""
     pytest.importorskip("pyarrow")
-    from rlenhance.cluster.follow import write_failures
+    from rlenhance.many.follow import write_failures
 
     path = write_failures(place / "failures.parquet", [])
     assert is_own(path, "table of failures")

@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Purpose
 from rlenhance.engine.edits import Edits
 from rlenhance.learning.ops.image import check_image
 from rlenhance.learning.types import Action

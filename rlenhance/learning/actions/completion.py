@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core import Purpose
 from rlenhance.core.arrays import brightness
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ACTION_SETS, ActionSet, ToolSet
 from rlenhance.learning.ops.filters import gaussian, median
 from rlenhance.learning.ops.mask_windows import MaskWindows

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ACTION_SETS, ToolSet
 from rlenhance.learning.ops.filters import bilateral, box, find_tiled_filter, gaussian, median, shift
 from rlenhance.learning.ops.image import NOISE_MARGIN

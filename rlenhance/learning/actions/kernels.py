@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ACTION_SETS, ActionSet
 from rlenhance.learning.ops.image import NOISE_MARGIN
 from rlenhance.learning.types import Action

@@ -10,9 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from rlenhance.core import Purpose
 from rlenhance.core.arrays import d4_inverse, d4_transform
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.engine.latent import NUM_GATES, WAYS
 from rlenhance.learning.actions.base import ACTION_SETS, ActionSet
 from rlenhance.learning.nn.latent import AT_ONCE, Codebook, PatchAutoencoder, measured_noise

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.types import ArrayAction
+from rlenhance.core import ArrayAction
 from rlenhance.engine.render import Renderer
 from rlenhance.learning.actions.base import PointwiseActions
 from rlenhance.learning.actions.bilateral import BilateralActions

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
-from rlenhance.core.types import Purpose
 from rlenhance.learning.actions.base import ActionSet, upsample_agents
 from rlenhance.learning.types import Action
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from rlenhance.core import ArrayAction
 from rlenhance.core.pixels import to_planes
-from rlenhance.core.types import ArrayAction
 from rlenhance.engine.latent import named_noise
 from rlenhance.learning.actions import ArrayFormula, PointwiseActions
 from rlenhance.learning.hub.checkpoint import load_network

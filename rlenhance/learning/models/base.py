@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
 from rlenhance.core.registry import Registry
-from rlenhance.core.types import Purpose
 from rlenhance.learning.actions import Action, ActionSet
 from rlenhance.learning.nn.preferences import Preferences
 from rlenhance.learning.ops.image import convert_channels

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.kernel_layout import ALPHAS, FROM_YCC, NOISE_SCALE, PICTURE_SCALE, TO_YCC, outputs_of
+from rlenhance.engine.pixel_kernels import ALPHAS, FROM_YCC, NOISE_SCALE, PICTURE_SCALE, TO_YCC, outputs_of
 from rlenhance.learning.models.base import MODELS
 from rlenhance.learning.models.denoiser import NoiseConditionedModel
 from rlenhance.ops.noise_estimation import LARGEST_NOISE

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rlenhance.cluster.places import as_place, is_remote, list_remote, refuse_store_errors, same_object, store_of
 from rlenhance.core.errors import UsageError
 from rlenhance.io import EXTENSIONS, STDIO, BatchPlan, Job, OutputNaming
 from rlenhance.io.discovery import FoundPhoto, find_photos
 from rlenhance.io.output_plan import check_targets
 from rlenhance.io.shard import Shard
+from rlenhance.many.places import as_place, is_remote, list_remote, refuse_store_errors, same_object, store_of
 
 
 def plan_places(words: Iterable[Path | str], out: str | None, *, naming: OutputNaming, recursive: bool = False,

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rlenhance.cluster.places import as_place, fetch, is_remote, put, stamp_of
 from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.hub.shipped import sha256
 from rlenhance.io import BatchPlan, Job, Outcome, Photo, encode, run_batch
@@ -21,6 +20,7 @@ from rlenhance.io.batch import Process
 from rlenhance.io.files import read as read_file
 from rlenhance.io.files import write_bytes
 from rlenhance.io.limits import MEGAPIXELS
+from rlenhance.many.places import as_place, fetch, is_remote, put, stamp_of
 
 
 class Task(NamedTuple):
@@ -59,7 +59,7 @@ class Work:
         Yields:
             For each a line of the ledger, with `decision` and `warnings` beside, in any order: `source`, `target`,
             `status` (written or failed), `error`; of one that is written the fields of
-            `rlenhance.cluster.ledger.Finished`; and when it ended (seconds since 1970), seconds, CPU seconds, size,
+            `rlenhance.many.ledger.Finished`; and when it ended (seconds since 1970), seconds, CPU seconds, size,
             and the process that did it (machine:number).
         """
         direct = [task for task in tasks if not is_remote(task.target)

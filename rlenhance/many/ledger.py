@@ -40,7 +40,7 @@ class Finished(NamedTuple):
 
     Attributes:
         source: its place.
-        stamp: size and time of the source, see `rlenhance.cluster.places.stamp_of`.
+        stamp: size and time of the source, see `rlenhance.many.places.stamp_of`.
         sha256: of the source.
         result_stamp: of the result.
         result_sha256: of the result.

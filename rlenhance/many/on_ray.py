@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rlenhance.cluster.ledger import installation
-from rlenhance.cluster.work import Task, Work
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.installation import install_line
+from rlenhance.many.ledger import installation
+from rlenhance.many.work import Task, Work
 
 #: Times that a process may end while it works on a photograph, before the photograph counts as the cause.
 ATTEMPTS = 3
@@ -41,7 +41,7 @@ def check_ray() -> None:
 
 @dataclass(frozen=True)
 class RayPool:
-    """Processes of a Ray cluster that carry tasks out, see `rlenhance.cluster.follow.Executor`.
+    """Processes of a Ray cluster that carry tasks out, see `rlenhance.many.follow.Executor`.
 
     Each holds one pipeline. A process or machine that is lost is replaced, and its photographs are done again: results
     that it had written are recognised by their bytes. A photograph over which a process ended `ATTEMPTS` times is

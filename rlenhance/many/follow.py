@@ -7,15 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from rlenhance.cluster.ledger import Finished, Ledger
-from rlenhance.cluster.places import as_place, is_remote, stamp_of
-from rlenhance.cluster.work import Task
 from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import sha256
 from rlenhance.io import BatchPlan, Outcome, write_bytes
 from rlenhance.io.own_files import FAILURES_MARK
+from rlenhance.many.ledger import Finished, Ledger
+from rlenhance.many.places import as_place, is_remote, stamp_of
+from rlenhance.many.work import Task
 
-#: Carries tasks out, in any order: gives a line of the ledger for each, see `rlenhance.cluster.work.Work.carry_out`.
+#: Carries tasks out, in any order: gives a line of the ledger for each, see `rlenhance.many.work.Work.carry_out`.
 Executor = Callable[[Sequence[Task]], Iterator[Mapping[str, Any]]]
 #: Photographs before which no share of failures stops a run: a few bad ones may come first.
 FIRST = 100
