@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +26,12 @@ from rlenhance.cli.photo_command import (
 )
 from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
-from rlenhance.core.machine import thread_count
 from rlenhance.pipelines.options import AUTO, PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
 from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
 
 if TYPE_CHECKING:
     from rlenhance.io import BatchPlan
+    from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
 
 
@@ -163,7 +163,10 @@ def run(arguments: argparse.Namespace) -> int:
                                 seconds=decode_seconds_of(arguments),
                                 on_progress=bar.update).as_outcome()
 
-    kept, replaces = nullcontext(process), False
+    from rlenhance.core.machine import thread_count
+
+    kept: AbstractContextManager[Process] = nullcontext(process)
+    replaces = False
     if arguments.edit is not None:
         from rlenhance.cli.edit_option import in_place, kept_original
 
@@ -176,9 +179,8 @@ def run(arguments: argparse.Namespace) -> int:
     for write in () if summary.failed else explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
-        from rlenhance.pipelines.configure import make_recipe
         from rlenhance.pipelines.model_choice import resolve_model
-        from rlenhance.pipelines.recipes import save_recipe
+        from rlenhance.pipelines.recipes import make_recipe, save_recipe
 
         recipe = make_recipe(enhancer, resolve_model(arguments.model), shared)
         print(f"recipe -> {printable(save_recipe(recipe, arguments.save_recipe))}",
@@ -220,22 +222,27 @@ def check_recipe(arguments: argparse.Namespace) -> None:
 
 def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     """The Enhancer that the flags ask for, and whether one decision is shared by all photographs."""
-    from rlenhance.pipelines.looks import load_look
     from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
-    from rlenhance.pipelines.presets import load_preset
 
     def note(text: str) -> None:
         print(f"note: {printable(text)}", file=sys.stderr)
 
     if arguments.recipe:
         device = check_device(arguments.device)
-        from rlenhance.pipelines.configure import replay_recipe
+        from rlenhance.pipelines.recipes import replay_recipe
 
         enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
         return enhancer, recipe.shared_decision
-    preset = None if arguments.preset is None else load_preset(arguments.preset)
+    preset = look = None
+    if arguments.preset is not None:
+        from rlenhance.pipelines.presets import load_preset
+
+        preset = load_preset(arguments.preset)
     given = given_settings(arguments, EnhanceSettings)
-    look = None if arguments.look is None else load_look(arguments.look)
+    if arguments.look is not None:
+        from rlenhance.pipelines.looks import load_look
+
+        look = load_look(arguments.look)
     model = look.model if look and arguments.model is None else resolve_model(arguments.model)
     try:
         _, info = find_model(model, "enhance")

@@ -1,4 +1,4 @@
-"""Build an Enhancer from preferences, a reference, a preset or a recipe.
+"""Build an Enhancer from preferences, a reference, a preset or a look.
 
 A preference has precedence over the reference, the reference over the preset, and the preset over the model's default.
 """
@@ -11,19 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, read
-from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings, from_json
 from rlenhance.pipelines.preference_text import describe_preferences, format_preferences
-from rlenhance.pipelines.presets import Preset
-from rlenhance.pipelines.recipes import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer
-
+    from rlenhance.pipelines.looks import Look
+    from rlenhance.pipelines.presets import Preset
 
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
@@ -89,45 +85,6 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
     return enhancer.with_settings(settings, preference=chosen, strength=strength, exposure_shift=shift)
 
 
-def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = "cpu",
-                  on_note: Callable[[str], None] = print) -> tuple[Enhancer, Recipe]:
-    """The Enhancer of a recipe.
-
-    Args:
-        path: its file.
-        model: another place of the same weights; None: the recipe's.
-        device: see `Enhancer`.
-        on_note: called where the recipe was made with other versions.
-
-    Raises:
-        UsageError: the recipe cannot be read; the model is missing, or has other weights.
-    """
-    from rlenhance.pipelines.enhance import Enhancer
-
-    recipe = load_recipe(path)
-    model = recipe.model if model is None else model
-    try:
-        enhancer = Enhancer(model, denoiser=recipe.denoiser or None, device=device)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}; name another place of the same weights as the model") from error
-    recipe.check_weights(path, str(model), enhancer.sha256, enhancer.denoiser.sha256)
-    try:
-        enhancer = enhancer.with_settings(recipe.settings)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    differing = recipe.differences(_made_with(enhancer))
-    if differing:
-        on_note(f"{path}: {differing}; the result may differ")
-    return enhancer, recipe
-
-
-def make_recipe(enhancer: Enhancer, model: Path | str, shared_decision: bool = False) -> Recipe:
-    """The recipe of an Enhancer; `model` is the name that it was built with."""
-    denoiser = enhancer.denoiser
-    return Recipe(str(model), enhancer.sha256, enhancer.settings, shared_decision, made_with=_made_with(enhancer),
-                  denoiser=str(denoiser.named or ""), denoiser_sha256=denoiser.sha256)
-
-
 def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer,
                  shift: float) -> dict[str, float | None]:
     """The preferences of a preset but for `chosen`; where the model takes only some, the message names those."""
@@ -163,7 +120,3 @@ def _from_reference(path: Path, chosen: Mapping[str, float | None], enhancer: En
     for sentence in moved:
         on_note(f"{path}: {sentence}")
     return dict(values)
-
-
-def _made_with(enhancer: Enhancer) -> dict[str, str]:
-    return {"numpy": np.__version__, "device": enhancer.device.partition(":")[0]}

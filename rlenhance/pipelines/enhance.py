@@ -23,12 +23,11 @@ from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.change_words import describe_change, describe_shadows, every_other
 from rlenhance.pipelines.decision import Decision, White
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
-from rlenhance.pipelines.looks import Look, load_look
 from rlenhance.pipelines.options import EnhanceSettings
 from rlenhance.pipelines.preference_text import check_preferences
-from rlenhance.pipelines.reward_weights import apply_reward
 
 if TYPE_CHECKING:
+    from rlenhance.pipelines.looks import Look
     from rlenhance.pipelines.series import Series
 
 _SIDE = 64  # on which a policy without a state size is asked for its exposure
@@ -74,7 +73,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             find_denoiser(denoiser)
             if settings is None:
                 options.setdefault("denoise", 1.0)
-        self.look = look if isinstance(look, Look | None) else load_look(Path(look))
+        if isinstance(look, str | Path):
+            from rlenhance.pipelines.looks import load_look
+
+            look = load_look(Path(look))
+        self.look = look
         if self.look is not None:
             if settings is not None or reward:
                 raise UsageError("a look chooses the settings: leave out settings and reward, or the look")
@@ -140,6 +143,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         return self.with_settings(self._weighed(reward))
 
     def _weighed(self, reward: Mapping[str, float]) -> EnhanceSettings:
+        from rlenhance.pipelines.reward_weights import apply_reward
+
         return apply_reward(self.settings, reward, self.preference_ranges, self.auto_preferences)[0]
 
     def for_picture(self, pixels: np.ndarray) -> Self:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
@@ -15,6 +15,9 @@ from rlenhance.core.json_files import naming, read_object, text
 from rlenhance.hub import shipped
 from rlenhance.hub.migrate import SHIPPED_0_1
 from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
+
+if TYPE_CHECKING:
+    from rlenhance.pipelines.enhance import Enhancer
 
 KIND = "rlenhance recipe"
 _NEEDED = ("kind", "version", "model", "sha256", "preference", "strength")
@@ -120,3 +123,48 @@ def save_recipe(recipe: Recipe, path: Path) -> Path:
     from rlenhance.io.files import write_bytes
 
     return write_bytes(recipe.to_json().encode("utf-8", "backslashreplace"), path)
+
+
+def replay_recipe(path: Path, model: Path | str | None = None, *, device: str = "cpu",
+                  on_note: Callable[[str], None] = print) -> tuple[Enhancer, Recipe]:
+    """The Enhancer of a recipe.
+
+    Args:
+        path: its file.
+        model: another place of the same weights; None: the recipe's.
+        device: see `Enhancer`.
+        on_note: called where the recipe was made with other versions.
+
+    Raises:
+        UsageError: the recipe cannot be read; the model is missing, or has other weights.
+    """
+    from rlenhance.pipelines.enhance import Enhancer
+
+    recipe = load_recipe(path)
+    model = recipe.model if model is None else model
+    try:
+        enhancer = Enhancer(model, denoiser=recipe.denoiser or None, device=device)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}; name another place of the same weights as the model") from error
+    recipe.check_weights(path, str(model), enhancer.sha256, enhancer.denoiser.sha256)
+    try:
+        enhancer = enhancer.with_settings(recipe.settings)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    differing = recipe.differences(_made_with(enhancer))
+    if differing:
+        on_note(f"{path}: {differing}; the result may differ")
+    return enhancer, recipe
+
+
+def make_recipe(enhancer: Enhancer, model: Path | str, shared_decision: bool = False) -> Recipe:
+    """The recipe of an Enhancer; `model` is the name that it was built with."""
+    denoiser = enhancer.denoiser
+    return Recipe(str(model), enhancer.sha256, enhancer.settings, shared_decision, made_with=_made_with(enhancer),
+                  denoiser=str(denoiser.named or ""), denoiser_sha256=denoiser.sha256)
+
+
+def _made_with(enhancer: Enhancer) -> dict[str, str]:
+    import numpy as np
+
+    return {"numpy": np.__version__, "device": enhancer.device.partition(":")[0]}

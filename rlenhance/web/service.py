@@ -22,11 +22,11 @@ from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.io.isolate import AVAILABLE
 from rlenhance.io.samples import sample_path
 from rlenhance.ops.style import clamp_to_ranges, measure
-from rlenhance.pipelines.configure import make_recipe
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.model_choice import check_device
 from rlenhance.pipelines.options import EnhanceSettings, format_flags
+from rlenhance.pipelines.recipes import make_recipe
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.model_catalog import ModelChoice, choices
 
