@@ -1,6 +1,7 @@
-"""How many files of `rlenhance` a command passes: those of which a function runs, and those that are imported.
+"""How many files of `rlenhance` a command passes: those of which a function runs, in the whole command and while the
+photograph is read, processed and written, and those that are imported.
 
-    python -m tests.support.files_passed                       # a plain photograph, and a hole
+    python -m tests.support.files_passed                       # a photograph, a noisy one, and a hole
     python -m tests.support.files_passed enhance photo.jpg     # any command; the files by name
 """
 
@@ -19,8 +20,9 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[2] / "rlenhance"
-_FUNCTION = 0x2  # CO_NEWLOCALS with CO_OPTIMIZED: not a module, not a class
-_PLAIN = (("a photograph", ("enhance", "photo.jpg")), ("a hole", ("complete", "photo.png", "--mask", "mask.png")))
+_FUNCTION = 0x1  # CO_OPTIMIZED: not a module, not a class
+_PLAIN = (("a photograph", ("enhance", "photo.jpg")), ("a noisy one", ("enhance", "noisy.jpg")),
+          ("a hole", ("complete", "photo.png", "--mask", "mask.png")))
 
 
 class _Passed(threading.local):
@@ -29,26 +31,31 @@ class _Passed(threading.local):
     importing = 0
 
 
-def files_passed(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def files_passed(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     """Run a command of `rlenhance` in this process.
 
     Args:
         words: of its command line.
 
     Returns:
-        The files with a function that runs, but for what runs while a module is imported; and those imported.
+        The files with a function that runs, but for what runs while a module is imported; those of them from the first
+        call of `run_batch` on; and those imported.
     """
     run: set[str] = set()
+    processing: set[str] = set()
+    begun = False
     here = _Passed()
 
     def notice(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal begun
         if event not in ("call", "return"):
             return
         code = frame.f_code
         if code.co_name == "<module>":
             here.importing += 1 if event == "call" else -1
-        elif event == "call" and not here.importing and code.co_flags & 1 and code.co_flags & _FUNCTION:
-            run.add(code.co_filename)
+        elif event == "call" and not here.importing and code.co_flags & _FUNCTION:
+            begun = begun or code.co_name == "run_batch"
+            (processing if begun else run).add(code.co_filename)
 
     threading.setprofile(notice)
     sys.setprofile(notice)
@@ -63,7 +70,7 @@ def files_passed(words: Sequence[str]) -> tuple[list[str], list[str]]:
     if status:
         raise SystemExit(f"rlenhance {' '.join(words)}: status {status}")
     imported = {module.__file__ for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
-    return _own(run), _own(imported)
+    return _own(run | processing), _own(processing), _own(imported)
 
 
 def _own(files: Any) -> list[str]:
@@ -74,11 +81,13 @@ def lay_out(folder: Path) -> None:
     """The pictures of the plain commands."""
     import cv2
 
-    pixels = np.random.default_rng(3).integers(20, 90, (160, 200, 3), dtype=np.uint8)
+    rows, columns = np.mgrid[:160, :200]
+    pixels = np.stack([40 + 25 * np.sin(rows / (20 + 5 * k)) * np.cos(columns / 30) for k in range(3)], axis=2)
+    noisy = pixels + np.random.default_rng(3).normal(0, 8, pixels.shape)
     mask = np.zeros((160, 200), np.uint8)
     mask[40:70, 60:90] = 255
-    for name, picture in (("photo.jpg", pixels), ("photo.png", pixels), ("mask.png", mask)):
-        cv2.imwrite(str(folder / name), picture)
+    for name, picture in (("photo.jpg", pixels), ("noisy.jpg", noisy), ("photo.png", pixels), ("mask.png", mask)):
+        cv2.imwrite(str(folder / name), np.rint(picture.clip(0, 255)).astype(np.uint8))
 
 
 def main(words: Sequence[str]) -> int:
@@ -87,9 +96,11 @@ def main(words: Sequence[str]) -> int:
     import subprocess
 
     if words:
-        run, imported = files_passed(words)
-        print(*(f"{'runs    ' if name in run else 'imported'} {name}" for name in imported), sep="\n")
-        print(f"{len(run)} run, {len(imported)} are imported")
+        run, processing, imported = files_passed(words)
+        print(*(f"{'processes' if name in processing else 'runs     ' if name in run else 'imported '} {name}"
+                for name in imported), sep="\n")
+        print(f"{len(run)} run, {len(processing)} of them while the photograph is processed; {len(imported)} are "
+              f"imported")
         return 0
     with tempfile.TemporaryDirectory() as place:
         lay_out(Path(place))
