@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         return print_plan(plan, arguments)
     options = pipeline_options(arguments, "restore")
     from rlenhance.io.contact_sheet import make_sheet
-    from rlenhance.pipelines.explain_chain import explain_chain
+    from rlenhance.pipelines.explain import explain_chain
     from rlenhance.pipelines.restore import PhotoRestorer
 
     restorer = PhotoRestorer(arguments.model, settings, tools=arguments.tools, tool_weights=arguments.tool_weights,

@@ -1,20 +1,25 @@
-"""Explain a result on a sheet: maps of the policy's steps, the gain, the histogram and the tone curve."""
+"""Explain a result on a sheet: maps of the policy's steps, the gain, the histogram and the tone curve; or the picture
+after each tool of its repair."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from rlenhance.core import ArrayAction
 from rlenhance.core.color import linear_from_srgb, magnitude_colors
+from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.io import Photo
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
-from rlenhance.pipelines.enhance import Enhancer
 
-_SIDE = 256  # pixels along a side of the diagrams
+if TYPE_CHECKING:
+    from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.restore import PhotoRestorer
+
+_SIDE = 256  # pixels along a side of the diagrams, and of a detail
 _PAPER, _LINE, _BEFORE, _AFTER = (38, 38, 38), (90, 90, 90), (150, 150, 150), (255, 140, 13)
 _STOPS = 4.0  # at which the colour of the gain is full
 _LUMINANCE = np.array((0.2126, 0.7152, 0.0722), np.float32)  # of linear sRGB (Rec. 709)
@@ -47,6 +52,31 @@ def explain(enhancer: Enhancer, picture: np.ndarray) -> list[Cell]:
         cells += [step_cell(formula, action, number + 1, len(actions), before.shape[:2])
                   for number, action in enumerate(actions)]
     return cells
+
+
+def explain_chain(restorer: PhotoRestorer, pixels: np.ndarray) -> list[Cell]:
+    """The cells of a sheet about one photograph: the whole after each step, and under it a detail pixel for pixel.
+
+    Args:
+        pixels: (H, W, 3) uint8 or uint16.
+    """
+    shown: list[tuple[np.ndarray, tuple[str, ...]]] = [(to_pixels(to_planes(pixels)), ("input",))]
+    for number, step in enumerate(restorer.steps(pixels)):
+        told = f"predicted gain {step.gain:+.2f} dB" if restorer.network.in_decibels else f"score {step.gain:+.2f}"
+        shown.append((to_pixels(to_planes(step.picture)), (f"{number + 1}. {step.words}", f"{step.tool.name}, {told}")))
+    top, left = _liveliest(shown[0][0])
+    details = [picture[top : top + _SIDE, left : left + _SIDE] for picture, _ in shown]
+    return [Cell(picture, lines) for picture, lines in shown] + [
+        Cell(detail, ("detail, pixel for pixel",)) for detail in details]
+
+
+def _liveliest(pixels: np.ndarray) -> tuple[int, int]:
+    """The place of the detail with the most contrast."""
+    side = _SIDE // 2
+    level = pixels.mean(axis=2)
+    places = [(top, left) for top in range(0, max(1, len(level) - _SIDE + 1), side)
+              for left in range(0, max(1, level.shape[1] - _SIDE + 1), side)]
+    return max(places, key=lambda at: float(level[at[0] : at[0] + _SIDE, at[1] : at[1] + _SIDE].std()))
 
 
 def gain_cell(before: np.ndarray, after: np.ndarray, limit: float = _STOPS) -> Cell:
