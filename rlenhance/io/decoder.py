@@ -14,11 +14,9 @@ from PIL import Image, JpegImagePlugin, features
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.io import exif, jpeg, png, tiff
 from rlenhance.io.containers import CONTAINERS, Container, container_by_extension, sniff
-from rlenhance.io.heif import read_heif
 from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
 from rlenhance.io.photo import Encoding, Metadata, Photo
 from rlenhance.io.profiles import WideGamut, open_profile, spread, to_srgb
-from rlenhance.io.raw import read_raw
 
 _BAND = 1 << 22  # pixels that are converted at a time
 # Bytes of pixels, of one bit each for JPEG and BMP, that a byte of a file can stand for: Deflate gives 1032; a block of
@@ -58,6 +56,8 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
     if kind.name == "RAW":
         return _from_raw(data, name, megapixels)
     if kind.name == "HEIF":
+        from rlenhance.io.heif import read_heif
+
         pixels, depth, info = read_heif(data, name, megapixels)
         metadata, _ = _from_info(info, name)  # libheif has turned it
         return _photo(pixels, Encoding("HEIF", depth, ""), metadata, 0, name)
@@ -150,6 +150,8 @@ def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
 
 
 def _from_raw(data: bytes, name: str, megapixels: float) -> Photo:
+    from rlenhance.io.raw import read_raw
+
     pixels, block = read_raw(data, name, megapixels)
     metadata, _ = _from_info({"exif": block}, name)  # LibRaw has turned it
     return _photo(pixels, Encoding("RAW", 16, "RGB"), metadata, 0, name)

@@ -14,7 +14,6 @@ from PIL import Image
 from rlenhance.core.errors import UsageError
 from rlenhance.io import exif, png, tiff
 from rlenhance.io.containers import Container, container_of
-from rlenhance.io.heif import write_heif
 from rlenhance.io.jpeg_strips import STRIP, encode_strips
 from rlenhance.io.limits import check_quality, note
 from rlenhance.io.photo import Metadata, Photo
@@ -127,6 +126,8 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
         tiff.write(file, array, metadata, compression=compression, name=photo.name)
         return file.getvalue()
     if container.name == "HEIF":
+        from rlenhance.io.heif import write_heif
+
         write_heif(file, array, metadata, quality or QUALITY["HEIF"])
         return file.getvalue()
     if array.dtype == np.uint16:

@@ -21,7 +21,6 @@ from rlenhance.io.containers import EXTENSIONS as EXTENSIONS
 from rlenhance.io.decoder import decode as decode
 from rlenhance.io.decoder import header_megapixels
 from rlenhance.io.encoder import encode as encode
-from rlenhance.io.isolate import run_isolated
 from rlenhance.io.limits import MEGAPIXELS, decode_memory, most_bytes
 from rlenhance.io.photo import Photo as Photo
 from rlenhance.io.temporary import remove_folder
@@ -94,6 +93,8 @@ def decode_within(data: bytes, name: Path | str, *, megapixels: float = MEGAPIXE
     """
     if seconds is None:
         return decode(data, name, megapixels=megapixels)
+    from rlenhance.io.isolate import run_isolated
+
     return run_isolated(decode, data, str(name), megapixels=megapixels, name=name, seconds=seconds,
                         memory=decode_memory(megapixels, len(data)))
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rlenhance.core.errors import UsageError, refuse_os_errors
 from rlenhance.io.containers import EXTENSIONS, check_kind, result_extension
@@ -23,8 +24,10 @@ from rlenhance.io.discovery import (
     iter_files,
     iter_photos,
 )
-from rlenhance.io.shard import Shard
 from rlenhance.io.video_formats import CLIP_EXTENSIONS, WRITABLE_CLIPS, container_of, is_clip
+
+if TYPE_CHECKING:
+    from rlenhance.io.shard import Shard
 
 #: Fields of a name template.
 FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending of the result, with its dot",

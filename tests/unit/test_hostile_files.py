@@ -13,7 +13,7 @@ from PIL import Image
 
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
-from rlenhance.io import PhotoWarning, decode, encode, files, jpeg, png, tiff, write
+from rlenhance.io import PhotoWarning, decode, encode, isolate, jpeg, png, tiff, write
 from rlenhance.io.directory import entry
 from rlenhance.io.exif import EXIF_IFD, make_block
 from rlenhance.io.isolate import run_isolated
@@ -318,7 +318,7 @@ def test_references_have_the_limits_of_photographs(tmp_path, monkeypatch, capsys
                 raise UsageError(f"{name}: more than {seconds:g} seconds")
             return run_isolated(*arguments, name=name, seconds=seconds, **limits)
 
-        monkeypatch.setattr(files, "run_isolated", late)
+        monkeypatch.setattr(isolate, "run_isolated", late)
         assert main([*words, "--decode-timeout", "7.5"]) == 2, words
         assert "large.png: more than 7.5 seconds" in capsys.readouterr().err, words
         monkeypatch.undo()
