@@ -88,7 +88,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if self.look is not None and (note := self.look.check_model(self.sha256, self.preference_ranges)):
             warnings.warn(note, stacklevel=2)
         if reward:
-            self.settings = self._weighed(reward)
+            self.settings = self.with_reward(reward).settings
         if denoiser is not None and self.settings.denoise == 0:
             raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
         self.half = check_half(half, self.device)
@@ -140,12 +140,10 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         Raises:
             UsageError: see `apply_reward`.
         """
-        return self.with_settings(self._weighed(reward))
-
-    def _weighed(self, reward: Mapping[str, float]) -> EnhanceSettings:
         from rlenhance.pipelines.reward_weights import apply_reward
 
-        return apply_reward(self.settings, reward, self.preference_ranges, self.auto_preferences)[0]
+        return self.with_settings(apply_reward(self.settings, reward, self.preference_ranges,
+                                               self.auto_preferences)[0])
 
     def for_picture(self, pixels: np.ndarray) -> Self:
         """The same pipeline with the settings that its look chooses for a picture (H, W, 3), and no look."""
@@ -158,24 +156,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def match_series(self, sources: Iterable[Path], reference: Path | None = None, *, smooth: int | None = 0,
                      **options: Any) -> Series:
-        """Make the results of a series equally bright, with the same white balance.
-
-        Each photograph is read, and a small copy of it is enhanced; a few numbers of it are kept.
-
-        Args:
-            sources: photographs; unreadable ones are left out, see `Series.failures`.
-            reference: the photograph whose result is the target; it need not be one of them. None: what is usual in
-                the series.
-            smooth: above 0, of a time-lapse: the series keeps its course, which is smoothed over so many photographs
-                before and after each; None: as is usual for its length, where all show one view.
-            options: see `rlenhance.pipelines.series.match_series`.
-
-        Returns:
-            The series, with `process` for `rlenhance.io.run_batch`, and the correction of each photograph.
-
-        Raises:
-            UsageError: none can be read, or the reference cannot; a reference and `smooth`.
-        """
+        """Make the results of a series equally bright, with the same white balance: see
+        `rlenhance.pipelines.series.match_series`."""
         from rlenhance.pipelines.series import match_series
 
         return match_series(self, sources, reference, smooth=smooth, **options)

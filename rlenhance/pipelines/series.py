@@ -99,13 +99,25 @@ def median_exposure(sources: Iterable[Path], side: int, open_photo: Callable[[Pa
 def match_series(enhancer: Enhancer, sources: Iterable[Path], reference: Path | None = None, *,
                  smooth: int | None = 0, open_photo: Callable[[Path], Photo] = read,
                  on_photo: Callable[[Path], None] | None = None) -> Series:
-    """Measure a series; see `Enhancer.match_series`.
+    """Make the results of a series equally bright, with the same white balance.
+
+    Each photograph is read, and a small copy of it is enhanced; a few numbers of it are kept.
 
     Args:
         enhancer: the look.
-        sources, reference, smooth: see there.
+        sources: photographs; unreadable ones are left out, see `Series.failures`.
+        reference: the photograph whose result is the target; it need not be one of them. None: what is usual in the
+            series.
+        smooth: above 0, of a time-lapse: the series keeps its course, which is smoothed over so many photographs before
+            and after each; None: as is usual for its length, where all show one view.
         open_photo: reads a photograph.
         on_photo: called after each.
+
+    Returns:
+        The series, with `process` for `rlenhance.io.run_batch`, and the correction of each photograph.
+
+    Raises:
+        UsageError: none can be read, or the reference cannot; a reference and `smooth`.
     """
     if smooth is not None and smooth < 0:
         raise UsageError(f"smooth must be 0 or more photographs; got {smooth}")
