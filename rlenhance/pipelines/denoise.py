@@ -13,7 +13,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.machine import release_free_memory
 from rlenhance.core.pixels import to_pixels, to_planes
 from rlenhance.core.tiling import even_side, tiles
-from rlenhance.hub.info import find_checkpoint, read_info
+from rlenhance.hub.info import find_checkpoint, read_config, read_info
 from rlenhance.hub.shipped import locate
 from rlenhance.io import Photo
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
@@ -159,7 +159,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """The noise map of a picture, set or measured: (1, 1, h, w)."""
         if self.settings.noise is not None:
             return np.full((1, 1, 1, 1), self.settings.noise / 255, np.float32)
-        return noise_map_from_image(pixels, noise_floor=self.select_network(pixels, kind).noise_floor)
+        return noise_map_from_image(pixels, noise_floor=self._noise_floor(pixels, kind))
 
     def select_network(self, pixels: np.ndarray, kind: str = "fine") -> Any:
         """The network for a picture's channels and a kind of noise, see `clean`.
@@ -167,16 +167,22 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         Raises:
             UsageError: there is none.
         """
-        channels = 1 if is_grey(pixels) else 3
         if self.network is None:
-            name = PROCESSED.get(kind, SHIPPED[3]) if channels == 3 else SHIPPED[1]
+            name = _shipped_for(pixels, kind)
             if name not in self._networks:
                 _, self._networks[name] = self._open_network(name)
             return self._networks[name]
-        if self.network.channels == 1 and channels == 3:
+        if self.network.channels == 1 and not is_grey(pixels):
             raise UsageError(f"{self.named}: was trained for grey pictures, and this one has colours: leave out the "
                              f"model, or name a denoiser for colour ({SHIPPED[3]})")
         return self.network
+
+    def _noise_floor(self, pixels: np.ndarray, kind: str) -> float:
+        """That of the network for a picture; a shipped one is not loaded for it, since most pictures show no noise."""
+        if self.network is not None:
+            return float(self.select_network(pixels, kind).noise_floor)
+        spec = read_config(find_checkpoint(locate(_shipped_for(pixels, kind))))["model"]
+        return float(spec.get("noise_floor", 0.0))
 
     def denoise_enhanced(self, pixels: np.ndarray, enhanced: np.ndarray,
                          curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
@@ -218,9 +224,8 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         levels = 0
         while pixels.shape[0] * pixels.shape[1] > _WHOLE * 4**levels:
             levels += 1
-        floor = self.select_network(pixels, "brightened").noise_floor
-        noise = self.noise_of(pixels, "brightened") if curve is None else \
-            noise_map_from_image(pixels, curve, floor, max(_CELL, _CELL << levels >> 1))
+        noise = self.noise_of(pixels, "brightened") if curve is None else noise_map_from_image(
+            pixels, curve, self._noise_floor(pixels, "brightened"), max(_CELL, _CELL << levels >> 1))
         visible = 255 * float(np.sqrt(np.square(noise).mean()))
         share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
         return VisibleNoise(noise, share, levels) if share else None
@@ -259,6 +264,11 @@ class VisibleNoise:
     map: np.ndarray
     share: float
     levels: int
+
+
+def _shipped_for(pixels: np.ndarray, kind: str) -> str:
+    """The name of the shipped network for a picture and a kind of noise."""
+    return SHIPPED[1] if is_grey(pixels) else PROCESSED.get(kind, SHIPPED[3])
 
 
 def find_denoiser(model: Path | str) -> Path:
