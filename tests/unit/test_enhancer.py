@@ -192,3 +192,16 @@ def test_one_bad_file_stops_nothing(enhancer, tmp_path):
     assert [outcome.source.name for outcome in outcomes if outcome.error] == ["b.png", "e.png"]
     assert all((outcome.written is None) == (outcome.error is not None) for outcome in outcomes)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.webp", "c.webp", "d.webp", "f.webp"]
+
+
+@pytest.mark.parametrize("model", ["balanced", "reference-direct", "supervised"])
+@pytest.mark.parametrize("settings", [{}, {"white": 2800.0, "strength": 0.6}, {"denoise": 0.5}], ids=str)
+def test_a_picture_is_decided_on_and_rendered(model, settings):
+    """Both together are the call, for every kind of model; the picture itself may take the result."""
+    enhancer, dark = Enhancer(model, **settings), np.random.default_rng(0).integers(0, 60, (100, 120, 3), np.uint8)
+    decision, wanted = enhancer.decide(dark), enhancer(dark)
+    assert (decision.actions is not None) == enhancer.shares_decision
+    assert np.array_equal(enhancer.render(dark, decision), wanted)
+    assert np.array_equal(enhancer.render(dark, decision, out=dark), wanted)
+    with pytest.raises(AttributeError):
+        decision.noise = 0.0
