@@ -264,14 +264,14 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if settled is not self:
             return settled.process(photo, mask=mask)
         before, level = every_other(photo), mean_level(photo)  # the pixels of a spare photograph may be gone afterwards
-        result, decision = super().process(photo, mask=mask)
+        result, said = super().process(photo, mask=mask)
         levels = {"exposure_before": level, "exposure": mean_level(result)}
-        words = describe_change(before, every_other(result), levels, decision.get("denoise", 0))
+        words = describe_change(before, every_other(result), levels, said.get("denoise", 0))
         if self.settings.strength == 1 and self.settings.table is None and "exposure_level" in self.auto_preferences \
                 and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
             shadows = describe_shadows(before, levels["exposure_before"], levels["exposure"])
-            decision = {**decision, **({"shadows": shadows} if shadows else {})}
-        return PipelineResult(result, {"words": words, **levels, **decision})
+            said = {**said, **({"shadows": shadows} if shadows else {})}
+        return PipelineResult(result, {"words": words, **levels, **said})
 
     def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
         if self.look is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ DETAIL = (720, 480)
 #: Longer side in pixels at which models are compared.
 SIDE = 1280
 UNCHANGED = "the photograph as it is"
+_PIPELINES: Mapping[type[ImageSettings], Callable[..., ImagePipeline[Any]]] = {
+    DenoiseSettings: Denoiser, RestoreSettings: PhotoRestorer, UpscaleSettings: Upscaler}
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,8 @@ class Detail:
 
 def pipeline_of(service: EnhanceService, settings: ImageSettings) -> ImagePipeline[Any]:
     """The pipeline of the settings, with its shipped model."""
-    kind = {DenoiseSettings: Denoiser, RestoreSettings: PhotoRestorer, UpscaleSettings: Upscaler}[type(settings)]
-    limit = {"megapixels": service.megapixels} if kind is Upscaler else {}
-    return kind(settings=settings, device=service.device, **limit)
+    limit = {"megapixels": service.megapixels} if isinstance(settings, UpscaleSettings) else {}
+    return _PIPELINES[type(settings)](settings=settings, device=service.device, **limit)
 
 
 def process(service: EnhanceService, token: str, settings: ImageSettings) -> Result:
