@@ -20,7 +20,7 @@ _Action = TypeVar("_Action", bound=Mapping[str, Any])
 
 
 class Edits:
-    """How actions change pixels. Actions are (N, C, h, w) per scope, see `rlenhance.core.types.ArrayAction`.
+    """How actions change pixels. Actions are (N, C, h, w) per scope, see `rlenhance.core.ArrayAction`.
 
     Attributes:
         compiled: whether render.c has its formula.

@@ -82,7 +82,7 @@ def lay_out(folder: Path) -> None:
     import cv2
 
     rows, columns = np.mgrid[:160, :200]
-    pixels = np.stack([40 + 25 * np.sin(rows / (20 + 5 * k)) * np.cos(columns / 30) for k in range(3)], axis=2)
+    pixels = np.stack([110 + 40 * np.sin(rows / (20 + 5 * k)) * np.cos(columns / 30) for k in range(3)], axis=2)
     noisy = pixels + np.random.default_rng(3).normal(0, 8, pixels.shape)
     mask = np.zeros((160, 200), np.uint8)
     mask[40:70, 60:90] = 255
