@@ -281,7 +281,8 @@ def find_denoiser(model: Path | str) -> Path:
     purpose = read_info(folder).purpose
     if purpose != "denoise":
         raise UsageError(f"the denoiser {model}: a model to {COMMANDS[purpose]}, not to denoise; name a shipped one "
-                         f"({SHIPPED[3]}), a run of denoiser_train or denoise_train, or imported weights (ffdnet, pixelrl)")
+                         f"({SHIPPED[3]}), a run of denoiser_train or denoise_train, or imported weights (ffdnet, "
+                         f"pixelrl)")
     return folder
 
 
