@@ -99,6 +99,6 @@ def main(arguments: Arguments) -> Table:
                  for cell in [*part, *[empty] * (columns - len(part))]]
         write(make_sheet(cells, columns, max(300, arguments.crop)),
               arguments.out / f"failures-{kind.replace(' ', '-')}.png")
-    (arguments.out / "failures.json").write_text(json.dumps(table.rows, indent=1))
+    (arguments.out / "failures.json").write_text(json.dumps({"rows": table.rows, "tables": [table.stored()]}, indent=1))
     print(f"{table.markdown()}\n\n{arguments.out}")
     return table

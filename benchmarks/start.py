@@ -127,7 +127,9 @@ def main(arguments: Arguments) -> list[Table]:
             table.about = {"cores": os.cpu_count(), "repeats": arguments.repeats, "load": os.getloadavg()[0]}
             print(f"\n{table.name}: {table.title}\n\n{table.markdown()}", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "start.json").write_text(json.dumps([dataclasses.asdict(table) for table in tables], indent=1))
+    (arguments.out / "start.json").write_text(json.dumps({
+        "measured": [dataclasses.asdict(table) for table in tables], "tables": [table.stored() for table in tables]},
+        indent=1))
     return tables
 
 

@@ -27,6 +27,7 @@ from rlenhance.cli.main import main as rlenhance
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import markdown_table
+from rlenhance.experiments.core.stored_tables import table_made_here
 from rlenhance.hub.shipped import sha256
 from rlenhance.io import Photo, encode
 from rlenhance.io.files import write_atomically
@@ -80,22 +81,25 @@ def main(arguments: Arguments) -> dict[str, Any]:
                          arguments.seed)
     report: dict[str, Any] = {"arguments": {name: str(value) for name, value in vars(arguments).items()},
                               "cores": os.cpu_count()}
+    tables: list[tuple[list[str], list[list[str]]]] = []
     if arguments.cost:
         report["cost"] = costs(arguments)
         print(*(f"{name}: {value}" for name, value in report["cost"].items()), sep="\n")
     with two_nodes() if arguments.photos or arguments.scaling else nullcontext("") as address:
         if arguments.photos:
             report["killed"] = killed_run(arguments, address)
-            print(*markdown_table(["what", "number"], [[name, str(value)] for name, value in report["killed"].items()]),
-                  sep="\n")
+            tables.append((["what", "number"], [[name, str(value)] for name, value in report["killed"].items()]))
+            print(*markdown_table(*tables[-1]), sep="\n")
         if arguments.scaling:
             report["scaling"] = scaling_runs(arguments, address)
             rows = [[str(run["processes"]), f"{run['rate']:.1f}", f"{run['cpu_per_photograph']:.4f}",
                      f"{run['cores_busy_elsewhere']:.2f}", f"{run['seconds']:.1f}"] for run in report["scaling"]]
-            print(*markdown_table(["processes", "photographs per second", "CPU seconds each", "cores busy elsewhere",
-                                   "seconds with start and end"], rows), sep="\n")
+            tables.append((["processes", "photographs per second", "CPU seconds each", "cores busy elsewhere",
+                            "seconds with start and end"], rows))
+            print(*markdown_table(*tables[-1]), sep="\n")
             report["of linear"] = of_linear(report["scaling"])
             print(f"two processes: {report['of linear']:.3f} of twice the rate of one")
+    report["tables"] = [table_made_here(*table, seed=arguments.seed) for table in tables]
     write_atomically(arguments.out / "report.json", json.dumps(report, indent=2).encode())
     return report
 

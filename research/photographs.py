@@ -105,7 +105,8 @@ def _of_folder(damage: str, folder: Path, split: str, limit: int, seed: int,
             assert batch.target is not None
             yield Photograph(to_array(batch.image), to_array(batch.target), example.scene)
         else:
-            clean = cache.load(example.target or example.image)
+            assert example.target is not None
+            clean = cache.load(example.target)
             own = np.random.default_rng(seed + number) if damage.startswith("camera,") else rng
             yield Photograph(*_damaged(damage, clean, own), example.scene)
 

@@ -57,7 +57,7 @@ class Arguments:
 
     data: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of pairs; of good photographs, where a damage is drawn; or of photographs without reference."""
-    row: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    row: tuple[str, ...] = ()
     """"NAME: COMMAND OPTIONS" of `rlenhance`, as often as there are rows; or input, stop-at-mean LEVEL,
     non-local-means, lanczos SCALE, bicubic SCALE."""
     damage: tuple[str, ...] = ("",)

@@ -44,7 +44,7 @@ def main(arguments: Arguments) -> list[Path]:
         if made != text:
             write_atomically(page, made.encode())
             changed.append(page)
-    print(*changed or ["every table of the pages is as stored"], sep="\n")
+    print("\n".join(map(str, changed)) or "every table of the pages is as stored")
     return changed
 
 

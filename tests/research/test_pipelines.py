@@ -8,6 +8,7 @@ import pytest
 from research.photographs import DAMAGES, photographs
 from research.pipelines import Arguments, main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io import write
 from tests.support.data import make_pairs
 
@@ -66,6 +67,13 @@ def test_photographs_without_reference_have_scores_of_their_own(tmp_path):
     found = main(Arguments((tmp_path / "photos",), ("ours: enhance --denoise 0",)))
     assert set(found[""]["ours"][0]) == {"newly clipped, %", "change, 255ths", "as they are, %", "detail",
                                          "noise, 255ths", "contrast", "mean", "CPU s / MP"}
+
+
+def test_a_row_is_an_option_that_repeats(pairs, capsys):
+    """On the command line, quoted."""
+    words = [str(pairs), "--limit", "1", "--row", "keep: enhance --white keep --denoise 0", "--row", "before: input"]
+    assert run_cli(main, Arguments, words) == 0
+    assert "| keep |" in (printed := capsys.readouterr().out) and "| before |" in printed
 
 
 @pytest.mark.parametrize(("words", "message"), [
