@@ -79,7 +79,7 @@ class _Panel:
         controls: makes the parts.
         settings: of their values.
         before: what stands to the left of the result.
-        says: whether the result of the whole photograph is told in words.
+        says: whether the result of the whole photograph is given in words.
     """
 
     words: str
