@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, pad_planes, pixel_shuffle, pixel_unshuffle
+from rlenhance.engine.array_network import ArrayNetwork
 from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.masks import downscale_masked
 
@@ -20,7 +21,7 @@ _HEADS = 4  # of its attention
 _GRID = 8  # side of its position embedding
 
 
-class ResidualCompletion:
+class ResidualCompletion(ArrayNetwork):
     """`rlenhance.learning.models.completers.ResidualCompleter` for arrays, in evaluation mode.
 
     Args:
@@ -34,7 +35,7 @@ class ResidualCompletion:
         UsageError: weights that do not fit the spec.
     """
 
-    scale, channels, needs_mask = 1, 3, True
+    needs_mask = True
 
     def __init__(self, spec: Mapping[str, Any], weights: Mapping[str, np.ndarray]):
         self.train_size, self.flip_ensemble = int(spec.get("train_size", 128)), bool(spec.get("flip_ensemble", True))

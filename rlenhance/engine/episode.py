@@ -16,6 +16,7 @@ from rlenhance.core import ArrayAction
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import pad_planes, resize_planes, to_pixels, to_planes
 from rlenhance.core.preferences import PreferenceRanges
+from rlenhance.engine.array_network import ArrayPolicy
 from rlenhance.engine.edits import EDITS, Edits, attenuate_local
 from rlenhance.engine.render import AxisWeights, Renderer
 from rlenhance.ops.plane_statistics import (
@@ -173,7 +174,7 @@ class CompactPolicy:
         return self.edits.apply_parameters(planes, self.edits.at_pixels(parameters, guide))
 
 
-class CompactEpisode:
+class CompactEpisode(ArrayPolicy):
     """A `CompactPolicy` as a network over pictures of any size.
 
     Args:
@@ -185,7 +186,8 @@ class CompactEpisode:
         UsageError: `steps` outside [0, horizon].
     """
 
-    scale, channels, shares_decision, num_choices = 1, 3, True, None
+    decision_size: int
+    shares_decision = True
 
     def __init__(self, policy: CompactPolicy, steps: int | None = None, local: bool = True):
         if steps is not None and not 0 <= steps <= policy.horizon:
@@ -211,17 +213,7 @@ class CompactEpisode:
 
     def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0,
                      out: np.ndarray | None = None) -> np.ndarray:
-        """Apply actions to one picture.
-
-        Args:
-            picture: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
-            actions: of `decide`.
-            strength: share of the change that is applied, in [0, 1].
-            out: where the result may be written; it may be the picture. None: a new array.
-
-        Returns:
-            The same shape and dtype.
-        """
+        """See `ArrayPolicy.render_array`."""
         if not actions or not picture.size:
             return picture.copy()
         renderer = self._renderer(actions)

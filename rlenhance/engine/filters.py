@@ -76,13 +76,14 @@ class FilterEpisode(TrainedNoise, Network):
         horizon: steps of an episode.
     """
 
+    horizon: int
     parts = ("model", "later")
 
     def __init__(self, folder: Path, config: Mapping[str, Any], *options: Any):
         super().__init__(folder, config, *options)
         spec, backbone = self.spec, self.spec["backbone"]
         self.horizon, self.tools = int(spec.get("horizon", 6)), tuple(spec["tools"])
-        self.filters = [PIXELRL_FILTERS[name] for name in self.tools]
+        self.filters, self.num_choices = [PIXELRL_FILTERS[name] for name in self.tools], len(self.tools)
         self.estimates, self.conditioned = bool(spec["estimate"]), bool(spec["noise_conditioned"])
         self.noise = tuple(spec["noise"]) if spec.get("noise") else None
         self.takes_noise = "noise" in config["preferences"]

@@ -40,6 +40,7 @@ class LatentEpisode(Network):
         iterates: True: episodes can be repeated.
     """
 
+    horizon: int
     iterates = True
     parts = ("model", "encoder")
 

@@ -14,6 +14,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, enlarge_planes, pad_planes, pixel_shuffle, pixel_unshuffle
 from rlenhance.core.registry import Registry
+from rlenhance.engine.array_network import ArrayNetwork
 from rlenhance.engine.graph import Graph
 from rlenhance.engine.onnx_file import StaleExport
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
@@ -27,7 +28,7 @@ EXPORT = "{part}.onnx"
 BESIDE = "{part}.export.onnx"
 
 
-class Network:
+class Network(ArrayNetwork):
     """Base class of the exported networks.
 
     Args:
@@ -104,6 +105,7 @@ class NoiseConditioned(Network):
             `rlenhance.learning.models.denoiser.NoiseConditionedModel`.
     """
 
+    takes_noise_map = True
     noise_channels = 1
     size_multiple: int
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes
+from rlenhance.engine.array_network import ArrayNetwork
 from rlenhance.ops.damage_statistics import COLOR_STEP, GREY, NUM_STATISTICS, damage_statistics
 
 _LAYERS = (0, 2, 4)  # places of the linear layers in a perceptron
 
 
-class ToolGains:
+class ToolGains(ArrayNetwork):
     """`rlenhance.learning.models.ToolGains` for arrays.
 
     Args:
@@ -24,14 +25,12 @@ class ToolGains:
     Attributes:
         tools: names of the tools.
         in_decibels, predicts: scores are predicted gains in dB.
-        horizon: None, because the scores do not depend on the number of steps that are left.
 
     Raises:
         UsageError: weights that do not fit the spec.
     """
 
-    in_decibels = predicts = True
-    horizon: int | None = None
+    plans = in_decibels = predicts = True
 
     def __init__(self, spec: Mapping[str, Any], weights: Mapping[str, np.ndarray]):
         self.tools = tuple(spec["tools"])

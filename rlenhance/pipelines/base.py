@@ -223,7 +223,7 @@ class ImagePipeline(ABC, Generic[S]):
     def model(self) -> Any:
         """The torch model of `network`, loaded when it is asked for; None where there is no network."""
         if self._model is None and self.folder is not None:
-            self._model = torch_part("load_model")(self.folder, self.device, steps=getattr(self.network, "steps", None))
+            self._model = torch_part("load_model")(self.folder, self.device, steps=self.network.steps)
         return self._model
 
     # What a pipeline defines

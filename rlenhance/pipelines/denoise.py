@@ -63,7 +63,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             self.folder, self.network = self._open_network(self.named)
 
     def _check_settings(self) -> None:
-        if self.settings.iterations and not getattr(self.network, "iterates", False):
+        if self.settings.iterations and not (self.network is not None and self.network.iterates):
             raise UsageError(f"iterations go with a policy over latent codes, and "
                              f"{self.named or 'the learned denoiser'} is none: name the model rse-faces")
         self.noise_preference()
@@ -74,8 +74,8 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         Raises:
             UsageError: noise outside the range that the policy was trained for.
         """
-        noise, encode = self.settings.noise, getattr(self.network, "noise_preference", None)
-        return {} if noise is None or encode is None else encode(noise)
+        noise = self.settings.noise
+        return {} if noise is None or self.network is None else self.network.noise_preference(noise)
 
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
@@ -87,7 +87,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
     @property
     def _plays(self) -> bool:
         """Whether the model in use is a policy, or a network without noise map."""
-        return self.network is not None and not hasattr(self.network, "denoise")
+        return self.network is not None and not self.network.takes_noise_map
 
     def _played(self, pixels: np.ndarray) -> np.ndarray:
         """The result of a policy, or of a network without noise map, for the whole picture."""
@@ -201,7 +201,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         network = self.select_network(enhanced, "brightened")
         if curve is not None:
             noise = noise_map_from_image(pixels, curve, network.noise_floor)
-        elif hasattr(network, "gain_map"):
+        elif network.takes_gain:
             noise = network.gain_map(pixels, enhanced)
         else:
             noise = self.noise_of(enhanced, "brightened")

@@ -118,7 +118,7 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     @property
     def _acts(self) -> bool:
         """Whether the network is a policy, with steps and preferences."""
-        return getattr(self.network, "horizon", None) is not None
+        return self.network.horizon is not None
 
     def check_preference(self, preference: Mapping[str, float | None]) -> None:
         """Raise UsageError for a preference that the model does not take, or outside its range."""

@@ -34,7 +34,7 @@ def make_cube(network: Any, decision: Decision, points: int = POINTS, strength: 
     Raises:
         UsageError: a policy that decides pixel by pixel: it has no look of the whole picture.
     """
-    formula = getattr(network, "formula", None)
+    formula = network.formula
     if formula is None or not network.shares_decision or "global" not in formula.scopes:
         raise UsageError("this policy decides place by place and has no look of the whole picture to put into a .cube "
                          "table; use one with a global agent")

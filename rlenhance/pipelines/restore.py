@@ -84,7 +84,7 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
 
     def _load(self) -> None:
         self.folder, self.network = self._open_network(SHIPPED if self.named is None else self.named)
-        if not hasattr(self.network, "predicts"):
+        if not self.network.plans:
             raise UsageError(f"{self.named}: does not say which tool comes next; name a planner ({SHIPPED})")
         self.judge = self.network if self.network.predicts else self._open_network(SHIPPED)[1]
         known = set(self.network.tools)

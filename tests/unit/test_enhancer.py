@@ -1,6 +1,7 @@
 """The Enhancer: pictures keep their kind, files get the right names, and one bad file stops nothing."""
 
 from functools import partial
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -100,8 +101,9 @@ def test_no_steps_change_nothing(model):
 def test_strength_zero_never_asks_the_model(model):
     """The gate is structural: not even a model that gives nonsense can reach the pixels, and bad pictures are told."""
     gated = Enhancer(model, strength=0)
-    gated.network = lambda *_, **__: pytest.fail("the model was asked")
-    gated.network.decide = gated.network.render_array = gated.network
+    asked = AssertionError("the model was asked")
+    gated.network = Mock(side_effect=asked, horizon=gated.network.horizon, preferences=gated.network.preferences)
+    gated.network.decide.side_effect = gated.network.render_array.side_effect = asked
     assert np.array_equal(gated(_dark()), _dark())
     with pytest.raises(UsageError):
         gated(np.full((8, 8, 3), np.nan, np.float32))

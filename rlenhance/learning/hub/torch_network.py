@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 
 from rlenhance.core import ArrayAction
 from rlenhance.core.pixels import to_planes
+from rlenhance.engine.array_network import ArrayNetwork, ArrayPolicy
 from rlenhance.engine.latent import named_noise
 from rlenhance.learning.actions import ArrayFormula, PointwiseActions
 from rlenhance.learning.hub.checkpoint import load_network
@@ -30,10 +31,9 @@ from rlenhance.learning.models import (
     build_model,
 )
 from rlenhance.learning.models.published.ffdnet import gain_map
-from rlenhance.learning.nn.preferences import Preferences
 
 
-class TorchNetwork:
+class TorchNetwork(ArrayNetwork):
     """A model of torch behind arrays.
 
     Args:
@@ -43,73 +43,30 @@ class TorchNetwork:
 
     Attributes:
         module: the model.
-        preferences: the choices of the user.
-        scale, channels, receptive_radius: see `rlenhance.learning.models.base.ImageNetwork`.
-        train_size: side in pixels of the square pictures that a completion network was trained on.
-        num_choices: values of a categorical action; None where actions are continuous.
-        shares_decision: whether actions for one picture apply to others: those of a policy with a decision size do.
     """
 
     def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
-        self.module: Any = module.to(device).eval()
+        self.module = cast(Any, module.to(device).eval())
         self.device, self.half = device, half
-        policy = self._policy
-        self.preferences: Preferences = getattr(policy, "preferences", None) or Preferences()
-        self.shares_decision = isinstance(module, GreedyEpisode) and bool(module.policy.decision_size)
-        self.decision_size: int | None = getattr(policy, "decision_size", None)
-        self.horizon: int | None = getattr(policy, "horizon", None)
-        self.scale, self.channels = getattr(module, "scale", 1), getattr(module, "channels", 3)
-        self.receptive_radius: int | None = getattr(module, "receptive_radius", None)
-        self.train_size: int | None = getattr(policy or module, "train_size", None)
-        self.num_choices: int | None = getattr(getattr(policy, "actions", None), "num_choices", None)
+        self.scale, self.channels = self.module.scale, self.module.channels
+        self.receptive_radius, self.train_size = self.module.receptive_radius, self.module.train_size
 
     @staticmethod
     def load(folder: Path, device: str = "cpu") -> TorchNetwork:
         """The model of a checkpoint; see `load_network`."""
-        module = build_model(load_network(folder, device))
-        kinds = {FFDNet: TorchFFDNet, NoiseConditionedModel: TorchDenoiser, ToolPlanner: TorchPlanner,
-                 LatentEpisode: TorchLatentEpisode, Enlarger: TorchEnlarger, MRPNetSR: TorchEnlarger}
-        kind = next((own for base, own in kinds.items() if isinstance(module, base)), TorchNetwork)
-        if isinstance(getattr(module, "policy", None), BaseFilterPolicy):
+        return TorchNetwork.of(build_model(load_network(folder, device)), device)
+
+    @staticmethod
+    def of(module: nn.Module, device: str = "cpu", half: bool = False) -> TorchNetwork:
+        """A model with what its kind offers."""
+        kind = next((own for base, own in _KINDS.items() if isinstance(module, base)), TorchNetwork)
+        if kind is TorchEpisode and isinstance(module.policy, BaseFilterPolicy):
             kind = TorchFilterEpisode
-        return kind(module, device)
-
-    @property
-    def _policy(self) -> Any:
-        return self.module.policy if isinstance(self.module, GreedyEpisode) else None
-
-    @property
-    def formula(self) -> ArrayFormula | None:
-        """How actions change pixels; None where an edit depends on more than a pixel."""
-        actions = getattr(self._policy, "actions", None)
-        return ArrayFormula(actions) if isinstance(actions, PointwiseActions) else None
-
-    @property
-    def steps(self) -> int | None:
-        """Of an episode; None for a network that acts in one pass."""
-        return self.module.steps if isinstance(self.module, GreedyEpisode) else None
-
-    def with_steps(self, steps: int | None) -> TorchNetwork:
-        """The same policy with another number of steps."""
-        return TorchNetwork(build_model(self.module.policy, steps), self.device, self.half)
+        return kind(module, device, half)
 
     def with_half(self, half: bool) -> TorchNetwork:
         """The same in 16-bit floats."""
-        return TorchNetwork(self.module, self.device, half)
-
-    def decide(self, planes: np.ndarray, preference: Mapping[str, float | None] | None = None) -> list[ArrayAction]:
-        """The actions for a picture (1, C, H, W): of each step, and each scope."""
-        with torch.inference_mode(), self._precision():
-            chosen = self.module.decide(self._tensor(planes), preference=preference)
-        return [{scope: entry.float().cpu().numpy() if entry.is_floating_point() else entry.cpu().numpy()
-                 for scope, entry in action.items()} for action in chosen]
-
-    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0,
-                     out: np.ndarray | None = None) -> np.ndarray:
-        """See `rlenhance.engine.episode.CompactEpisode.render_array`; the result is a new array."""
-        with torch.inference_mode():
-            tensors = [{scope: self._tensor(entry) for scope, entry in action.items()} for action in actions]
-            return np.asarray(self.module.render_array(picture, tensors, strength))
+        return type(self)(self.module, self.device, half)
 
     def __call__(self, planes: np.ndarray, mask: np.ndarray | None = None,
                  preference: Mapping[str, float | None] | None = None) -> np.ndarray:
@@ -126,12 +83,49 @@ class TorchNetwork:
         return torch.autocast(self.device.partition(":")[0], torch.float16) if self.half else nullcontext()
 
 
+class TorchEpisode(TorchNetwork, ArrayPolicy):
+    """The greedy episode of a policy."""
+
+    def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
+        super().__init__(module, device, half)
+        policy = self.module.policy
+        self.preferences, self.horizon, self.steps = policy.preferences, policy.horizon, self.module.steps
+        self.decision_size, self.shares_decision = policy.decision_size, bool(policy.decision_size)
+        self.num_choices = policy.actions.num_choices
+
+    @property
+    def formula(self) -> ArrayFormula | None:
+        """See `ArrayNetwork.formula`."""
+        actions = self.module.policy.actions
+        return ArrayFormula(actions) if isinstance(actions, PointwiseActions) else None
+
+    def with_steps(self, steps: int | None) -> TorchEpisode:
+        """The same policy with another number of steps."""
+        return type(self)(build_model(self.module.policy, steps), self.device, self.half)
+
+    def decide(self, planes: np.ndarray, preference: Mapping[str, float | None] | None = None) -> list[ArrayAction]:
+        """See `ArrayPolicy.decide`."""
+        with torch.inference_mode(), self._precision():
+            chosen = self.module.decide(self._tensor(planes), preference=preference)
+        return [{scope: entry.float().cpu().numpy() if entry.is_floating_point() else entry.cpu().numpy()
+                 for scope, entry in action.items()} for action in chosen]
+
+    def render_array(self, picture: np.ndarray, actions: Sequence[ArrayAction], strength: float = 1.0,
+                     out: np.ndarray | None = None) -> np.ndarray:
+        """See `ArrayPolicy.render_array`; the result is a new array."""
+        with torch.inference_mode():
+            tensors = [{scope: self._tensor(entry) for scope, entry in action.items()} for action in actions]
+            return np.asarray(self.module.render_array(picture, tensors, strength))
+
+
 class TorchDenoiser(TorchNetwork):
     """A denoiser that is conditioned on the noise.
 
     Attributes:
         noise_floor, size_multiple: see `rlenhance.learning.models.NoiseConditionedModel`.
     """
+
+    takes_noise_map = True
 
     def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
         super().__init__(module, device, half)
@@ -148,13 +142,15 @@ class TorchDenoiser(TorchNetwork):
 class TorchFFDNet(TorchDenoiser):
     """FFDNet, which gets ReLLIE's gain in the place of the noise."""
 
+    takes_gain = True
+
     def gain_map(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """See `rlenhance.learning.models.published.ffdnet.gain_map`: (H, W, 3) twice -> (1, noise channels, H, W)."""
         gain = gain_map(self._tensor(to_planes(before)), self._tensor(to_planes(after)))
         return np.asarray(gain[:, : self.module.noise_channels].cpu().numpy())
 
 
-class TorchFilterEpisode(TorchNetwork):
+class TorchFilterEpisode(TorchEpisode):
     """A policy over filters."""
 
     def noise_preference(self, level: float) -> dict[str, float]:
@@ -163,12 +159,8 @@ class TorchFilterEpisode(TorchNetwork):
         return found
 
 
-class TorchLatentEpisode(TorchNetwork):
-    """A policy over latent codes, whose episodes can be repeated.
-
-    Attributes:
-        iterates: True.
-    """
+class TorchLatentEpisode(TorchEpisode):
+    """A policy over latent codes, whose episodes can be repeated."""
 
     iterates = True
 
@@ -217,12 +209,14 @@ class TorchPlanner(TorchNetwork):
         predicts: whether scores are predicted gains, and not what a policy has learned.
     """
 
+    plans = True
+
     def __init__(self, module: nn.Module, device: str = "cpu", half: bool = False):
         super().__init__(module, device, half)
         self.tools: tuple[str, ...] = self.module.tools
         self.in_decibels: bool = self.module.in_decibels
         self.predicts = isinstance(module, ToolGains)
-        self.horizon = getattr(module, "horizon", None)
+        self.horizon = self.module.horizon
 
     def scores(self, planes: np.ndarray, done: Sequence[str], left: float) -> np.ndarray:
         """The score of each tool over stopping: (N, len(tools)).
@@ -247,9 +241,14 @@ class TorchPlanner(TorchNetwork):
 
     def _observation(self, image: torch.Tensor, done: Sequence[str], left: float) -> dict[str, torch.Tensor]:
         """What `rlenhance/Toolchain-v0` shows."""
-        count, regions = len(image), getattr(getattr(self.module, "actions", None), "regions", 1)
+        count, regions = len(image), self.module.regions
         last = image.new_zeros(count, len(self.tools) + 1, regions, regions)
         if done and done[-1] in self.tools:
             last[:, self.tools.index(done[-1])] = 1
         return {"image": image, "last_tools": last, "remaining": image.new_full((count, 1), left),
                 "budget": image.new_ones(count, 1), "action_mask": torch.ones_like(last)}
+
+
+_KINDS: dict[type[nn.Module], type[TorchNetwork]] = {
+    FFDNet: TorchFFDNet, NoiseConditionedModel: TorchDenoiser, ToolPlanner: TorchPlanner,
+    LatentEpisode: TorchLatentEpisode, GreedyEpisode: TorchEpisode, Enlarger: TorchEnlarger, MRPNetSR: TorchEnlarger}

@@ -32,6 +32,7 @@ class ImageNetwork(nn.Module):
         preferences: the choices of the user.
         receptive_radius: pixels beyond which an input pixel has no influence on an output pixel; None where it is not
             known. Statistics of the whole image are left out.
+        train_size: side in pixels of the square pictures that a completion network was trained on.
     """
 
     spec: dict[str, Any]
@@ -41,6 +42,7 @@ class ImageNetwork(nn.Module):
     needs_mask: bool = False
     preferences: Preferences = Preferences()
     receptive_radius: int | None = None
+    train_size: int | None = None
 
 
 class FeedForwardModel(ImageNetwork):

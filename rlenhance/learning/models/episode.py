@@ -65,7 +65,8 @@ class GreedyEpisode(ImageNetwork):
         if not local and "global" not in policy.actions.scopes:
             raise UsageError("this policy has no global agent: local must be True")
         self.policy, self.local = policy, local
-        for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius"):
+        for name in ("purpose", "scale", "channels", "needs_mask", "preferences", "receptive_radius",
+                     "train_size"):
             setattr(self, name, getattr(policy, name))
         self.steps = policy.horizon if steps is None else steps
 

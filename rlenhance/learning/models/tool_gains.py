@@ -22,11 +22,15 @@ class ToolPlanner(ImageNetwork):
     Attributes:
         tools: names of the tools, see `rlenhance.tools.TOOLS`.
         in_decibels: scores are gains in dB, and stopping has 0; otherwise they are logits or values.
+        horizon: the most tools in a chain, as it was trained; None: it has learned for no number of them.
+        regions: cells along each side that choose for themselves.
     """
 
     purpose = "restore"
     tools: tuple[str, ...]
     in_decibels: bool = False
+    horizon: int | None = None
+    regions: int = 1
 
     def first_sight(self, image: Tensor) -> dict[str, Tensor]:
         """A made-up observation of pictures (N, 3, H, W) to which nothing was done yet, for trials."""

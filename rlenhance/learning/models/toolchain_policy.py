@@ -109,7 +109,7 @@ class ToolchainPolicy(ToolPlanner):
             raise UsageError(f"horizon and hidden must be at least 1, conv_channels at least 0, dropout at least 0 and "
                              f"below 1; got {horizon}, {hidden}, {conv_channels} and {dropout}")
         self.actions = ToolchainActions(tuple(tools), regions)
-        self.tools, self.horizon = self.actions.tools, horizon
+        self.tools, self.horizon, self.regions = self.actions.tools, horizon, regions
         self.learns_values = self.in_decibels = learns_values
         if price_range is not None:
             low, default, high = price_range
