@@ -1,14 +1,18 @@
 """Command lines side by side: every damage, rules and commands, series, and what is refused."""
 
 import json
+import re
+import shlex
 
 import numpy as np
 import pytest
 
 from research.photographs import DAMAGES, photographs
-from research.pipelines import Arguments, main
+from research.pipelines import RULES, Arguments, main
+from research.results import DOCS
+from rlenhance.cli.main import main as rlenhance
 from rlenhance.core.errors import UsageError
-from rlenhance.experiments.core.cli import run_cli
+from rlenhance.experiments.core.cli import parse, run_cli
 from rlenhance.io import write
 from tests.support.data import make_pairs
 
@@ -84,3 +88,15 @@ def test_what_cannot_be_compared_is_refused(words, message, pairs):
     """With the option that is wrong."""
     with pytest.raises(UsageError, match=message):
         main(Arguments((pairs,), **{"row": ("a: input",), "limit": 1, **words} if words else {}))
+
+
+@pytest.mark.parametrize("line", sorted({line for page in DOCS.rglob("*.md") for line in re.findall(
+    r"python -m research\.pipelines (.*--row .*)", page.read_text())}), ids=lambda line: line.split(" --")[0])
+def test_comparisons_of_the_pages_have_rows_of_today(line, tmp_path):
+    """Damages that there are, and commands whose options are taken; models of runs are left out."""
+    arguments = parse(Arguments, shlex.split(line), "")
+    assert set(arguments.damage) <= set(DAMAGES) and len(arguments.row) > 1
+    photograph = write(np.full((40, 40, 3), 30, np.uint8), tmp_path / "a.png")
+    for words in (shlex.split(row.partition(":")[2]) for row in arguments.row):
+        if words[0] not in RULES and not any(word.startswith("runs/") for word in words):
+            assert rlenhance([words[0], str(photograph), *words[1:], "-o", f"{tmp_path}/out/", "--dry-run", "-q"]) == 0
