@@ -18,6 +18,7 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
 from rlenhance.experiments.core.loggers import LOGGERS, Logger
+from rlenhance.experiments.core.migrate import FORMAT
 from rlenhance.experiments.core.run_lock import LOCK
 from rlenhance.hub.info import TRAINING
 from rlenhance.hub.weight_files import weight_shapes
@@ -308,6 +309,7 @@ _STATE: Mapping[str, Callable[[Any], bool]] = {
     "best": lambda value: isinstance(value, dict) and all(map(_is_number, value.values()))}
 #: Fields of config.json: whether a value fits, and what it must be.
 _FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "format": (lambda value: value == FORMAT, str(FORMAT)),
     "task": (lambda value: isinstance(value, str), "a text in quotes"),
     "arguments": (lambda value: isinstance(value, dict), "an object"),
     "data": (lambda value: isinstance(value, dict), "an object"),
