@@ -1,7 +1,7 @@
 """Formulas that NumPy arrays and torch tensors share: what the array API does not have, or torch has in one step.
 
 A shared formula takes pictures (..., C, H, W): arrays of one picture (C, H, W), tensors of several (N, C, H, W). It
-calls what both have as methods (`clip`, `mean(axis=)`) and else `array_namespace`, and imports no torch.
+calls what both have as methods (`clip`, `mean(axis=)`) and else `namespace_of`, and imports no torch.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ from array_api_compat import array_namespace
 
 #: A NumPy array or a torch tensor.
 Array = TypeVar("Array", bound=Any)
+_NAMESPACES: dict[type, Any] = {}
+
+
+def namespace_of(array: Any) -> Any:
+    """`array_api_compat.array_namespace`, asked once for each class: for an array it takes ten microseconds."""
+    kind = type(array)
+    if kind not in _NAMESPACES:
+        _NAMESPACES[kind] = array_namespace(array)
+    return _NAMESPACES[kind]
 
 
 def constants(numbers: tuple[float, ...], shape: tuple[int, ...], like: Array) -> Array:
@@ -25,7 +34,7 @@ def constants(numbers: tuple[float, ...], shape: tuple[int, ...], like: Array) -
         shape: of the result.
         like: gives kind, dtype and device.
     """
-    return _constants(array_namespace(like), numbers, shape, like.dtype, like.device)
+    return _constants(namespace_of(like), numbers, shape, like.dtype, like.device)
 
 
 @lru_cache(maxsize=256)
@@ -51,7 +60,7 @@ def brightness(image: Array) -> Array:
 
 def max_channel(image: Array) -> Array:
     """Maximum over the channels: (..., 3, H, W) -> (..., 1, H, W)."""
-    xp = array_namespace(image)
+    xp = namespace_of(image)
     if getattr(image, "requires_grad", False):
         return xp.max(image, axis=-3, keepdims=True)  # equal channels share the gradient
     red, green, blue = (image[..., channel : channel + 1, :, :] for channel in range(3))
@@ -64,14 +73,14 @@ NUM_D4 = 8
 
 def d4_transform(image: Array, way: int) -> Array:
     """Turned by `way` quarters, and from 4 on mirrored as well: (..., H, W), of ways 1, 3, 5 and 7 (..., W, H)."""
-    xp = array_namespace(image)
+    xp = namespace_of(image)
     image = xp.rot90(image, way % 4, (-2, -1))
     return xp.flip(image, axis=-1) if way >= 4 else image
 
 
 def d4_inverse(image: Array, way: int) -> Array:
     """What `d4_transform` did, undone."""
-    xp = array_namespace(image)
+    xp = namespace_of(image)
     return xp.rot90(xp.flip(image, axis=-1) if way >= 4 else image, -(way % 4), (-2, -1))
 
 

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
-from array_api_compat import array_namespace
-
-from rlenhance.core.arrays import Array, brightness, constants, max_channel, multiply_add
+from rlenhance.core.arrays import Array, brightness, constants, max_channel, multiply_add, namespace_of
 from rlenhance.core.errors import UsageError
 from rlenhance.ops.plane_statistics import log_luminance, luminance_guide
 
@@ -91,7 +89,7 @@ def combine_scopes(action: Mapping[str, Any]) -> Any:
     """
     if len(action) == 1:
         return next(iter(action.values())).clip(-1, 1)
-    xp = array_namespace(action["local"])
+    xp = namespace_of(action["local"])
     whole, own = (xp.atanh(action[scope].clip(-EDGE, EDGE)) for scope in ("global", "local"))
     return xp.tanh(whole + own - own.mean(axis=(-2, -1), keepdims=True))
 
@@ -106,7 +104,7 @@ def attenuate_local(action: _Action, smoothness: Any) -> _Action:
     if smoothness is None or (isinstance(smoothness, float) and not smoothness) or set(action) != {"global", "local"}:
         return action
     local = action["local"]
-    xp = array_namespace(local)
+    xp = namespace_of(local)
     if not xp.isdtype(local.dtype, "real floating"):
         return action
     return {**action, "local": xp.tanh((1 - smoothness) * xp.atanh(local.clip(-EDGE, EDGE)))}  # type: ignore[return-value]
@@ -198,8 +196,8 @@ class BilateralEdits(Edits):
         """A of every band, then S of every band, of every agent: (N, 2 bands, h, w)."""
         normal = combine_scopes(action)
         strength, saturation = self._halves(normal)
-        return array_namespace(normal).concat([(self.low + self.high) / 2 + (self.high - self.low) / 2 * strength,
-                                               self.saturation * saturation], axis=-3)
+        return namespace_of(normal).concat([(self.low + self.high) / 2 + (self.high - self.low) / 2 * strength,
+                                            self.saturation * saturation], axis=-3)
 
     def guide(self, first: Array, small: Array | None = None, flat: bool = False) -> Array | None:
         return log_luminance(first).clip(0, 1) if flat else self._base_layer(first, small)
@@ -215,8 +213,8 @@ class BilateralEdits(Edits):
         assert guide is not None
         bands = constants(tuple(map(float, range(self.bands))), (self.bands, 1, 1), guide)
         shares = (1 - abs(guide * (self.bands - 1) - bands)).clip(0)
-        return array_namespace(guide).concat([(part * shares).sum(axis=-3, keepdims=True)
-                                              for part in self._halves(parameters)], axis=-3)
+        return namespace_of(guide).concat([(part * shares).sum(axis=-3, keepdims=True)
+                                           for part in self._halves(parameters)], axis=-3)
 
     def _halves(self, numbers: Any) -> tuple[Any, Any]:
         return numbers[..., : self.bands, :, :], numbers[..., self.bands :, :, :]
@@ -284,7 +282,7 @@ class CurveEdits(Edits):
             next(iter(entries.values()))
         own = (self.low + self.high) / 2 + (self.high - self.low) / 2 * numbers
         if self.channels == "chroma":
-            xp, red, blue = array_namespace(own), numbers[..., 1:2, :, :], numbers[..., 2:3, :, :]
+            xp, red, blue = namespace_of(own), numbers[..., 1:2, :, :], numbers[..., 2:3, :, :]
             return (own[..., :1, :, :] + self.chroma * xp.concat([red, xp.zeros_like(red), blue], axis=-3)).clip(-1, 1)
         if self.channels == "coupled":
             lead = own[..., self.lead_channel : self.lead_channel + 1, :, :]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.lib.stride_tricks import as_strided, sliding_window_view
 
-from rlenhance.core.arrays import Array
+from rlenhance.core.arrays import Array, namespace_of
 from rlenhance.core.errors import UsageError
 
 _PER_BAND = 256  # patches
@@ -74,7 +73,7 @@ class PatchGeometry:
 
     def fade(self, place: Array) -> Array:
         """Weight along a side of the pixels whose middles are at `place`; those of overlapping patches sum to 1."""
-        return (array_namespace(place).minimum(place, self.patch_size - place) / max(0.5, self.overlap)).clip(max=1)
+        return (namespace_of(place).minimum(place, self.patch_size - place) / max(0.5, self.overlap)).clip(max=1)
 
 
 class Patches(PatchGeometry):

@@ -11,9 +11,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from array_api_compat import array_namespace
 
-from rlenhance.core.arrays import Array, brightness, lerp, max_channel, multiply_add
+from rlenhance.core.arrays import Array, brightness, lerp, max_channel, multiply_add, namespace_of
 from rlenhance.core.pixels import resize_planes
 
 #: The default exposure level (fitted on training scenes).
@@ -62,7 +61,7 @@ def _median(level: Any) -> Any:
         return np.partition(level, middle, axis=-1)[..., middle]
     if level.device.type != "cpu" or level.requires_grad:
         return level.median(dim=-1).values
-    return array_namespace(level).asarray(_median(level.numpy()))  # the same number in a fifth of the time
+    return namespace_of(level).asarray(_median(level.numpy()))  # the same number in a fifth of the time
 
 
 def noise_deviation(image: Array) -> Array:
@@ -80,7 +79,7 @@ def noise_deviation(image: Array) -> Array:
     """
     height, width = (side - side % 2 for side in image.shape[-2:])
     if not (height and width):
-        return _of_picture(array_namespace(image).zeros_like(image[..., 0, 0, 0]))
+        return _of_picture(namespace_of(image).zeros_like(image[..., 0, 0, 0]))
     even, odd = image[..., 0:height:2, :width], image[..., 1:height:2, :width]
     detail = (even[..., 0::2] - even[..., 1::2] - odd[..., 0::2] + odd[..., 1::2]) / 2
     return _of_picture(_median(abs(_flat(detail))) / 0.6745)
@@ -115,7 +114,7 @@ def auto_exposure(image: Array) -> Array:
     photographs that are black except for lamps have 0.3 to 0.7. Beside lamps and fires (4 % of the image with a channel
     above 0.8) pixels below 3/255 count as black too: they hold the noise of the coding.
     """
-    xp, level, light = array_namespace(image), exposure_of(image), brightness(image)
+    xp, level, light = namespace_of(image), exposure_of(image), brightness(image)
     black, nearly, burning = (xp.astype(chosen, level.dtype).mean(axis=_ALL, keepdims=True)
                               for chosen in (light < 1 / 255, light < 3 / 255, max_channel(image) > 0.8))
     black = lerp(black, nearly, (burning / 0.04).clip(max=1))
@@ -129,7 +128,7 @@ def soft_histogram(values: Array, bins: int = 10) -> Array:
 
     A value is shared by its two nearest bins in proportion to its distance.
     """
-    xp = array_namespace(values)
+    xp = namespace_of(values)
     level = values.clip(0, 1) * (bins - 1)
     index = xp.astype(level, xp.int64).clip(0, bins - 2)  # a NaN has no bin; its share propagates it
     share = level - index
@@ -154,7 +153,7 @@ def picture_statistics(image: Array, level: Any, auto: Any = None, log_bins: int
         auto: see `measured_exposure`.
         log_bins: of a histogram of the log-luminance, which distinguishes how dark the dark parts are; 0: none.
     """
-    xp = array_namespace(image)
+    xp = namespace_of(image)
     red, green, blue = xp.unstack(image.mean(axis=(-2, -1)), axis=image.ndim - 3)
     light = brightness(image)
     feedback = 8 * (measured_exposure(image, auto, light) - level).reshape(red.shape)
@@ -169,7 +168,7 @@ def log_luminance(image: Array) -> Array:
     """log2(1 + 255 v) / 8 of v, the middle of the largest channel and the mean channel: (..., 3, H, W) -> (..., 1, H,
     W). 0 is black, 1 is white, and an eighth is a stop but near black."""
     value = (max_channel(image) + brightness(image)) / 2
-    return array_namespace(image).log2(1 + 255 * value) * 0.125
+    return namespace_of(image).log2(1 + 255 * value) * 0.125
 
 
 def guide_coefficients(small: Array) -> tuple[Array, Array]:
@@ -177,7 +176,7 @@ def guide_coefficients(small: Array) -> tuple[Array, Array]:
 
     They are computed in float64, where the device has it: variances are small differences.
     """
-    xp, level = array_namespace(small), log_luminance(small)
+    xp, level = namespace_of(small), log_luminance(small)
     exact = level if "mps" in str(level.device) else xp.astype(level, xp.float64)
     down, across = (box_matrix(side) if isinstance(level, np.ndarray) else exact.new_tensor(box_matrix(side))
                     for side in map(int, level.shape[-2:]))
