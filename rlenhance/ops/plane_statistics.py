@@ -59,7 +59,7 @@ def _median(level: Any) -> Any:
     middle = (level.shape[-1] - 1) // 2
     if isinstance(level, np.ndarray):
         return np.partition(level, middle, axis=-1)[..., middle]
-    if level.device.type != "cpu" or level.requires_grad:
+    if level.device.type != "cpu" or level.requires_grad or level.dtype.itemsize < 4:  # NumPy has no bfloat16
         return level.median(dim=-1).values
     return namespace_of(level).asarray(_median(level.numpy()))  # the same number in a fifth of the time
 

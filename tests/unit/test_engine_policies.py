@@ -89,6 +89,7 @@ def test_statistics_and_guides_are_those_of_torch(size, generator):
     for name in ("exposure_of", "auto_exposure", "noise_deviation", "log_luminance"):
         function = getattr(plane_statistics, name)
         assert np.allclose(function(planes), function(image)[0], rtol=0, atol=2e-6), name
+        assert torch.allclose(function(image.bfloat16()).float(), function(image), atol=0.03), name  # mixed precision
     for auto in (None, True, False):
         flag = None if auto is None else torch.full((1, 1, 1, 1), float(auto))
         one, other = (plane_statistics.picture_statistics(*about, 16) for about in

@@ -120,6 +120,8 @@ def test_unknown_terms_are_answered_with_the_nearest():
                 lambda: RewardWeights.parse(["exposur=1"]), lambda: RewardWeights()["exposur"]):
         with pytest.raises(UnknownName, match="did you mean exposure"):
             ask()
+    with pytest.raises(UnknownName, match="did you mean exposure"):  # whatever its weight
+        RewardWeights({"exposur": float("nan")})
     assert "exposur" not in RewardWeights()
 
 

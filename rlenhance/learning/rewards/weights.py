@@ -33,7 +33,8 @@ class RewardWeights(Mapping[str, float]):
     def __init__(self, weights: Mapping[str, float] | None = None, *, exposure_level: float = DEFAULT_EXPOSURE):
         self._weights = {name: TERMS[name].default for name in TERMS}
         for name, weight in (weights or {}).items():
-            self._weights[term_name(name)] = check_weight(name, weight)
+            term = term_name(name)  # refuses unknown names
+            self._weights[term] = check_weight(name, weight)
         if not (isinstance(exposure_level, (int, float)) and 0 < exposure_level < 1):
             raise UsageError(f"the exposure level must lie between 0 and 1; got {exposure_level!r}")
         self.exposure_level = float(exposure_level)
