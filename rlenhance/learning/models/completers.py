@@ -36,6 +36,7 @@ class CompletionNet(FeedForwardModel):
     purpose = "completion"
     needs_mask = True
     backbone: Backbone
+    train_size: int
 
     def __init__(self, backbone: Mapping[str, Any], train_size: int):
         super().__init__()

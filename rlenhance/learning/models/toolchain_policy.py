@@ -100,6 +100,7 @@ class ToolchainPolicy(ToolPlanner):
 
     center: Tensor
     spread: Tensor
+    horizon: int
 
     def __init__(self, tools: Sequence[str], horizon: int = 3, regions: int = 1, learns_values: bool = True,
                  price_range: Sequence[float] | None = None, conv_channels: int = 0, hidden: int = 128,
