@@ -76,7 +76,8 @@ def _run(main: Callable[[Any], Any], arguments: Any, words: Sequence[str], prog:
             load_plugins(named_plugins(words))
             main(_parsed(arguments, words, prog or _module_name(arguments)))
     except UsageError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
+        first, *more = str(error).split("\n")
+        print("\n  ".join([f"error: {printable(first)}", *(printable(line.strip()) for line in more)]), file=sys.stderr)
         return 2
     except SystemExit as stop:  # tyro has printed help (0), or what it could not parse (2)
         return int(stop.code or 0)

@@ -153,6 +153,14 @@ def test_bad_input_ends_with_one_line_and_status_2(tmp_path, pairs, capsys, word
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_message_of_several_lines_is_printed_in_lines(capsys):
+    """Continued lines are indented, and nothing is escaped but what drives a terminal."""
+    assert train_command(LOWLIGHT, ["--data", "no\x1bfolder"]) == 2
+    first, *more = capsys.readouterr().err.rstrip().split("\n")
+    assert first.startswith(r"error: no\x1bfolder: no such folder") and len(more) > 3
+    assert all(line.startswith("  ") and "\\n" not in line for line in more)
+
+
 def test_dark_photographs_alone_train(tmp_path, pairs):
     """No reference anywhere: the run still says how bright it became."""
     result = train_lowlight(pairs / "low", out=tmp_path, name="run", updates=2, eval_interval=2, batch_size=2)
