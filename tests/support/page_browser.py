@@ -122,6 +122,7 @@ def page(browser, address):
 def shot(page, name, whole=False):
     """A screenshot of what is in view, or of the whole page, without messages of what went before."""
     page.evaluate("document.querySelectorAll('[data-testid=toast-close]').forEach(button => button.click())")
+    page.wait_for_function("() => !document.querySelector('[data-testid=toast-close]')")
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.jpg", type="jpeg", quality=72, full_page=whole)
 
