@@ -120,7 +120,21 @@ def _parse(row: str) -> tuple[str, list[str]]:
     name, sign, words = row.partition(":")
     if not (name.strip() and sign and words.strip()):
         raise UsageError(f'--row is "NAME: COMMAND OPTIONS"; got {row!r}')
-    return name.strip(), shlex.split(words)
+    try:
+        command, *options = shlex.split(words)
+    except ValueError as error:
+        raise UsageError(f"--row {name.strip()}: {error}") from error
+    if command in RULES and not (len(options) == (command in _NUMBERED) and all(map(_is_number, options))):
+        raise UsageError(f"--row {name.strip()}: {command} takes "
+                         f"{'a number above 0' if command in _NUMBERED else 'nothing more'}; got {words.strip()!r}")
+    return name.strip(), [command, *options]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        return 0 < float(word) < np.inf
+    except ValueError:
+        return False
 
 
 #: Rows that are no command of `rlenhance`: (H, W, 3) uint8 and a number -> the result.
@@ -131,6 +145,8 @@ RULES: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {
     "lanczos": lambda pixels, scale: _enlarged(pixels, scale, Image.Resampling.LANCZOS),
     "bicubic": lambda pixels, scale: _enlarged(pixels, scale, Image.Resampling.BICUBIC),
 }
+
+_NUMBERED = ("stop-at-mean", "lanczos", "bicubic")  # rules that take a number
 
 
 def _enlarged(pixels: np.ndarray, scale: float, rule: Image.Resampling) -> np.ndarray:
@@ -155,10 +171,15 @@ def run(name: str, words: Sequence[str], shown: Sequence[Photograph], series: bo
             groups.setdefault(photograph.scene if series else "", []).append(str(path))
         begun = time.process_time()
         for paths in groups.values():
-            status = rlenhance([words[0], *paths, *words[1:], "-o", f"{out}/", "--format", "png", "-q"])
+            try:
+                status = rlenhance([words[0], *paths, *words[1:], "-o", f"{out}/", "--format", "png", "-q"])
+            except SystemExit as stop:  # an option that there is not, which was named
+                status = int(stop.code or 0)
             if status:
                 raise UsageError(f"--row {name}: rlenhance {shlex.join(words)} ended with status {status}")
         made = [read(path).pixels for path in sorted(out.glob("*.png"))]
+        if len(made) != len(shown):
+            raise UsageError(f"--row {name}: rlenhance {shlex.join(words)} made {len(made)} of {len(shown)} results")
     seconds = (time.process_time() - begun) / (megapixels or 1)
     return [Result(pixels, seconds) for pixels in made]
 

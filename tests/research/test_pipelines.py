@@ -83,7 +83,11 @@ def test_a_row_is_an_option_that_repeats(pairs, capsys):
 @pytest.mark.parametrize(("words", "message"), [
     ({}, "--row \"NAME: COMMAND OPTIONS\" is given"), ({"row": ("enhance",)}, "got 'enhance'"),
     ({"row": ("a: input", "a: input")}, "a name of its own"), ({"damage": ("rust",)}, "got rust"),
-    ({"split": "tset"}, "--split is one of"), ({"row": ("a: enhance --denoise 7",)}, "--row a: rlenhance enhance")])
+    ({"split": "tset"}, "--split is one of"), ({"row": ("a: enhance --denoise 7",)}, "--row a: rlenhance enhance"),
+    ({"row": ("a: enhance --nope",)}, "--row a: rlenhance enhance"),
+    ({"row": ('a: enhance "x',)}, "--row a: No closing"),
+    ({"row": ("a: lanczos abc",)}, "takes a number"), ({"row": ("a: stop-at-mean",)}, "takes a number"),
+    ({"row": ("a: input 7",)}, "takes nothing more"), ({"row": ("a: enhance --dry-run",)}, "made 0 of 1")])
 def test_what_cannot_be_compared_is_refused(words, message, pairs):
     """With the option that is wrong."""
     with pytest.raises(UsageError, match=message):

@@ -1,4 +1,4 @@
-"""Studies that need a folder of pairs alone: each runs, with the least of everything, and stores its table."""
+"""Studies that need a folder of pairs alone: each runs, with the least of everything, and writes its numbers."""
 
 import json
 
