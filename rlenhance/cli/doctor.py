@@ -15,7 +15,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 
 #: Libraries without which nothing works: what is imported, and what it is installed as.
-NEEDED = {"numpy": "numpy", "array_api_compat": "array-api-compat", "cv2": "opencv-python-headless", "PIL": "pillow",
+NEEDED = {"numpy": "numpy", "cv2": "opencv-python-headless", "PIL": "pillow",
           "imagecodecs": "imagecodecs", "tifffile": "tifffile", "safetensors": "safetensors", "tqdm": "tqdm"}
 #: Builds of OpenCV, which all install the same folder.
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
