@@ -144,6 +144,7 @@ def test_an_extended_run_equals_a_longer_one_and_keeps_to_its_pictures(name, tmp
     assert without_clock(run) == without_clock(whole)
     stored = json.loads((run / "config.json").read_text())
     assert load_config(task.Config, stored).train.updates == 4 and stored["task"] == task.name
+    assert resume(task, run, minutes=1e-9).fitted.updates == 4  # a limit of time takes the place of that of updates
     with pytest.raises(UsageError, match="a run of the task"):
         resume(DENOISE if task is LOWLIGHT else LOWLIGHT, run)
     for path in folder.rglob(min(folder.rglob("*.png")).name):
