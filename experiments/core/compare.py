@@ -348,7 +348,8 @@ def _write(task: TaskComparison[C, D], comparison: Comparison) -> None:
         {"means": {key: entry.mean(key) for key in entry.scores[0]}, **dataclasses.asdict(entry)} for entry in entries]
         for condition, entries in row.entries.items()}} for row in comparison.rows.values()}
     facts = {"made": time.strftime("%Y-%m-%d"), "arguments": dataclasses.asdict(task.config), "split": task.split,
-             "groups": comparison.groups, "rows": rows, "tables": tables_made_here(parts[0]),
+             "groups": comparison.groups, "rows": rows,
+             "tables": tables_made_here(parts[0], getattr(task.config, "seeds", None)),
              "statistics": [dataclasses.asdict(each) for part in statistics.values() for each in part]}
     write_atomically(out / "table.json", json.dumps(facts, indent=1, default=str).encode())
     more = task.write(comparison)

@@ -28,7 +28,7 @@ class DenoiserTask(RestoreTask):
 
 
 DENOISER = DenoiserTask()
-_OPTIMIZER = ("learning-rate", "warmup-steps", "final-lr-ratio", "max-grad-norm", "orthogonal", "no-orthogonal")
+_OPTIMIZER = ("learning-rate", "warmup-steps", "final-lr-ratio", "max-grad-norm")
 #: Options of version 0.2 -> what they are called now.
 _OPTIONS_OF_0_2 = {"crop": "size", "denoising.noise": "noise-levels", **{f"denoising.{name}": name for name in (
     "signal-dependent-prob", "quantized-prob", "correlated-prob", "ema-decay")}, **{
