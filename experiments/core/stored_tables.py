@@ -1,4 +1,4 @@
-"""Tables of results as JSON, with what made them: pages show these tables, and no figure of docs/results is typed by hand."""
+"""Tables of results as JSON, with what made them: the pages of docs/results show these, and none is typed by hand."""
 
 from __future__ import annotations
 
