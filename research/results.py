@@ -1,18 +1,21 @@
 """The tables of the pages from their JSON: `python -m research.results`, or `make results`.
 
 A page names a table by `<!-- table NAME -->`; its lines up to `<!-- end -->` are rendered from
-docs/results/tables/NAME.json. Studies and comparisons write such tables under "tables" of the JSON of their `--out`:
+docs/results/tables/NAME.json. `<!-- chart NAME: COLUMN; COLUMN -->` is the same table as a picture of these columns,
+docs/images/results/NAME.svg. Studies and comparisons write such tables under "tables" of the JSON of their `--out`:
 
     python -m research.results --take learners=runs/compare/table.json
 """
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from research.charts import draw
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
 from rlenhance.experiments.core.cli import run_cli
@@ -21,6 +24,7 @@ from rlenhance.io.files import write_atomically
 
 DOCS = Path(__file__).parents[1] / "docs"
 _PLACE = re.compile(r"<!-- table (\S+) -->\n.*?<!-- end -->", re.DOTALL)
+_CHART = re.compile(r"<!-- chart (\S+): (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,12 @@ def main(arguments: Arguments) -> list[Path]:
     changed = []
     for page in sorted(arguments.docs.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
-        made = render(text, arguments.docs / "results/tables")
+        made = render(text, arguments.docs / "results/tables", page.parent)
+        for chart, drawn in charts(text, arguments.docs).items():
+            if not chart.exists() or chart.read_text(encoding="utf-8") != drawn:
+                chart.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(chart, drawn.encode())
+                changed.append(chart)
         if made != text:
             write_atomically(page, made.encode())
             changed.append(page)
@@ -48,13 +57,27 @@ def main(arguments: Arguments) -> list[Path]:
     return changed
 
 
-def render(text: str, tables: Path) -> str:
-    """A page with the tables that it names."""
+def charts(text: str, docs: Path) -> dict[Path, str]:
+    """The pictures that a page names, with what they hold."""
+    return {docs / f"images/results/{name}.svg": draw(StoredTable.read(docs / f"results/tables/{name}.json"),
+                                                      columns.split("; "))
+            for name, columns in _CHART.findall(text)}
+
+
+def render(text: str, tables: Path, folder: Path | None = None) -> str:
+    """A page with the tables and charts that it names; `folder` is where it lies (default: beside the tables' folder)."""
     def place(found: re.Match[str]) -> str:
         table = StoredTable.read(tables / f"{found[1]}.json")
         return "\n".join([f"<!-- table {found[1]} -->\n", *table.markdown(), "\n<!-- end -->"])
 
-    return _PLACE.sub(place, text)
+    def picture(found: re.Match[str]) -> str:
+        table = StoredTable.read(tables / f"{found[1]}.json")
+        way = Path(os.path.relpath(tables.parents[1], folder or tables.parent)).as_posix()
+        return (f"<!-- chart {found[1]}: {found[2]} -->\n\n"
+                f"![{len(table.rows)} rows: {found[2]}]({way}/images/results/{found[1]}.svg)\n\n"
+                f"[All columns]({way}/results/tables/{found[1]}.json)\n\n<!-- end -->")
+
+    return _CHART.sub(picture, _PLACE.sub(place, text))
 
 
 def _take(word: str, tables: Path) -> None:

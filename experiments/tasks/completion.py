@@ -61,8 +61,8 @@ class CompletionDataConfig:
     """Which pictures, and their holes."""
 
     data: Path | None = None
-    """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion.md); without it,
-    the sample photographs: a demonstration."""
+    """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion_policies.md); without
+    it, the sample photographs: a demonstration."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "square"
     """The holes that are made in training pictures."""
     masks: Annotated[str, one_of(MASKS)] = "drawn"
@@ -226,7 +226,7 @@ class CompletionEvaluator:
 
 
 class CompletionTask(Task[CompletionConfig, CompletionDataset]):
-    """Fill holes, on a prior: see docs/howto/completion.md."""
+    """Fill holes, on a prior: see docs/howto/completion_policies.md."""
 
     name = "completion"
     command = "rlenhance.experiments.complete_train"

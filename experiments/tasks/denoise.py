@@ -72,7 +72,7 @@ class DenoiseDataConfig:
     """Which pictures, and their noise."""
 
     data: Path | None = None
-    """Folder of good pictures (docs/howto/denoising.md), or of pairs with --noise real; without it, the sample
+    """Folder of good pictures (docs/howto/filter_policies.md), or of pairs with --noise real; without it, the sample
     photographs: a demonstration."""
     noise: str = "25"
     """Deviation in 255ths, a range as in 5-55, blind (that range), poisson_gaussian, salt_pepper or jpeg, each with
@@ -252,7 +252,7 @@ def validation(pictures: DenoiseDataset, limit: int = 12, side: int = 160) -> di
 
 
 class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
-    """Denoise with filters: see docs/howto/denoising.md."""
+    """Denoise with filters: see docs/howto/filter_policies.md."""
 
     name = "denoise"
     command = "rlenhance.experiments.denoise_train"

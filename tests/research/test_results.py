@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from research.results import DOCS, Arguments, main, render
+from research.charts import draw
+from research.results import DOCS, Arguments, charts, main, render
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.stored_tables import StoredTable, tables_made_here
 
@@ -17,15 +18,19 @@ BY_HAND = {"toolchain.md": 1}  # what the rows of its tables are, in words
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.stem)
 def test_tables_of_pages_are_as_stored(page):
     """Every figure is that of the JSON."""
-    assert render(page.read_text(), TABLES) == page.read_text(), "run make results"
+    assert render(page.read_text(), TABLES, page.parent) == page.read_text(), "run make results"
+    for chart, drawn in charts(page.read_text(), DOCS).items():
+        assert chart.read_text() == drawn, "run make results"
 
 
 def test_every_table_of_results_is_stored_and_shown_once():
     """None is typed by hand, and none is forgotten."""
     text = "".join(page.read_text() for page in DOCS.rglob("*.md"))
-    shown = re.findall(r"<!-- table (\S+) -->", text)
+    shown = re.findall(r"<!-- (?:table|chart) (\S+?):? ", text)
     assert sorted(shown) == sorted(path.stem for path in TABLES.glob("*.json"))
     for page in (DOCS / "results").glob("*.md"):
+        for rows in re.findall(r"<!-- table .*?<!-- end -->", page.read_text(), re.DOTALL):
+            assert rows.count("\n|") <= 2 + 8, f"{page}: a table of more than eight rows is a chart"
         typed = re.sub(r"<!-- table .*?<!-- end -->", "", page.read_text(), flags=re.DOTALL)
         assert len(re.findall(r"^\|(?:---\|)+$", typed, re.MULTILINE)) == BY_HAND.get(page.name, 0), page
 
@@ -50,6 +55,22 @@ def test_a_study_s_table_goes_from_its_file_into_the_page(tmp_path, capsys):
     assert table.seed == 3 and "python" in table.command[0] and table.machine
     main(Arguments((f"own={tmp_path / 'study.json'}:2",), tmp_path / "docs"))
     assert "| a |\n|---|\n| b |" in page.read_text() and "every table" in capsys.readouterr().out
+
+
+def test_a_chart_has_a_dot_for_every_number_and_the_text_of_every_cell():
+    """One number, several, a deviation, an interval, none; a larger number lies farther to the right."""
+    rows = [["**ours**, `a`", "21.90 ± 0.50", "1,200"], ["theirs", "20.00 / 23.00", "300"],
+            ["a third", "", "400 (100 to 900)"], ["[a fourth](page.md)", "not run", "5"]]
+    chart = draw(StoredTable(["", "PSNR", "ms < 1"], rows), ["PSNR", "ms < 1"])
+    dots = [(float(x), float(y)) for x, y in re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', chart)]
+    assert len(dots) == 3 + 4 and chart.count("<line ") == 2
+    least, most = dots[1], dots[2]
+    assert least[1] == most[1] > dots[0][1] and least[0] < dots[0][0] < most[0]
+    for text in ("ours, a", "21.90 ± 0.50", "a fourth", "not run", "400 (100 to 900)", "ms &lt; 1"):
+        assert f">{text}</text>" in chart
+    for columns in (["dB"], ["none"]):
+        with pytest.raises(UsageError, match="no column 'dB'|has no number"):
+            draw(StoredTable(["", "none"], [["ours", "text"]]), columns)
 
 
 @pytest.mark.parametrize(("word", "message"), [
