@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.denoise import Denoiser
     from rlenhance.pipelines.enhance import Enhancer
+    from rlenhance.pipelines.fuse import fuse
     from rlenhance.pipelines.restore import PhotoRestorer
     from rlenhance.pipelines.upscale import Upscaler
     from rlenhance.tools import TOOLS
@@ -53,6 +54,7 @@ _HOMES = {
     "Reward": ("rlenhance.learning.rewards", "Reward"),
     "RewardWeights": ("rlenhance.learning.rewards", "RewardWeights"),
     "Upscaler": ("rlenhance.pipelines.upscale", "Upscaler"),
+    "fuse": ("rlenhance.pipelines.fuse", "fuse"),
     "list_models": ("rlenhance.hub.shipped", "list_models"),
     "load_model": ("rlenhance.learning.hub.checkpoint", "load_model"),
     "load_plugin": ("rlenhance.core.plugins", "load_plugin"),
@@ -66,9 +68,9 @@ _HOMES = {
     "write": ("rlenhance.io", "write"),
 }
 __all__ = [
-    "Batch", "Completer", "Denoiser", "Enhancer", "PhotoRestorer", "Reward", "RewardWeights", "Upscaler", "list_models",
-    "load_model", "load_plugin", "read", "register_action_set", "register_action_term", "register_backbone",
-    "register_model", "register_reward_term", "register_tool", "write",
+    "Batch", "Completer", "Denoiser", "Enhancer", "PhotoRestorer", "Reward", "RewardWeights", "Upscaler", "fuse",
+    "list_models", "load_model", "load_plugin", "read", "register_action_set", "register_action_term",
+    "register_backbone", "register_model", "register_reward_term", "register_tool", "write",
 ]
 
 

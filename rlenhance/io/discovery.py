@@ -133,6 +133,55 @@ def find_photos(words: Iterable[Path | str], *, recursive: bool = False, exclude
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class FoundBracket:
+    """The frames of one scene.
+
+    Attributes:
+        frames: their files.
+        source: what a result is named after: the first frame, or the folder with the ending of the first frame.
+        relative_dir: folder of `source` relative to the folder that was given.
+    """
+
+    frames: tuple[Path, ...]
+    source: Path
+    relative_dir: Path = Path()
+
+
+def find_brackets(words: Iterable[Path | str], *, recursive: bool = False,
+                  exclude: Path | None = None) -> list[FoundBracket]:
+    """The brackets of a command line: all files together are one, or each folder is one.
+
+    Args:
+        words: files, patterns and lists of files; or folders.
+        recursive: the folders below are brackets too.
+        exclude: a folder that is left out: the one of the results.
+
+    Raises:
+        UsageError: files and folders, a word that matches nothing, or a folder without an image.
+    """
+    named = [Path(word) for word in words]
+    folders = [word for word in named if os.path.isdir(word)]
+    if folders and len(folders) < len(named):
+        other = next(word for word in named if word not in folders)
+        raise UsageError(f"{other} and {folders[0]}: name the frames of one bracket, or folders with a bracket each")
+    if not folders:
+        paths = [photo.path for photo in find_photos(named, exclude=exclude)]
+        if STDIO in paths:
+            raise UsageError("-: a bracket is several files; name them")
+        return [FoundBracket(tuple(paths), paths[0])]
+    groups: dict[Path, tuple[Path, list[Path]]] = {}
+    for folder in folders:
+        for photo in find_photos([folder], recursive=recursive, exclude=exclude):
+            groups.setdefault(photo.path.parent, (folder, []))[1].append(photo.path)
+    return [FoundBracket(tuple(paths), Path(os.path.abspath(place)).with_name(_folder_name(place) + paths[0].suffix),
+                         (place.relative_to(folder)).parent) for place, (folder, paths) in groups.items()]
+
+
+def _folder_name(folder: Path) -> str:
+    return Path(os.path.abspath(folder)).name
+
+
 def read_list(path: Path) -> list[str]:
     """The paths in a list: one a line, or each before a NUL byte, as `find -print0` writes them.
 

@@ -34,7 +34,7 @@ FIELDS = {"stem": "the photograph's name without its ending", "ext": "the ending
           "kind": "the photograph's own ending, without the dot", "number": "1, 2, ... in the order of the run",
           "preset": "the name of the preset"}
 #: Suffixes of the commands' results.
-SUFFIXES = ("_enhanced", "_variants", "_denoised", "_completed", "_upscaled", "_restored")
+SUFFIXES = ("_enhanced", "_variants", "_denoised", "_completed", "_upscaled", "_restored", "_fused")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "restore": "restore night.png -o restored.png",
     "variants": "variants night.png -o looks.png --presets natural --exposures 0.5 --strengths 1",
     "watch": "watch arriving -o arrived --once --stable-for 0",
+    "fuse": "fuse day.png darker.png -o fused.png",
     "compare": "compare night.png day.png -o sheet.png",
     "models": "models", "presets": "presets", "doctor": "doctor",
     "score": "score day.png --reference night.png",
@@ -71,6 +72,7 @@ def answers(tmp_path_factory):
     random = np.random.default_rng(0)
     for name, most in (("night", 60), ("day", 220), ("before/a", 60), ("arriving/a", 60)):
         write(random.integers(0, most, (40, 56, 3), dtype=np.uint8), place / f"{name}.png")
+    write(read(place / "day.png").pixels // 3, place / "darker.png")
     write(2 * read(place / "before/a.png").pixels, place / "after/a.png")
     write(np.repeat(random.integers(0, 90, (40, 56, 1), dtype=np.uint8), 3, axis=2), place / "grey.png")
     hole = np.zeros((40, 56, 3), np.uint8)
