@@ -34,6 +34,8 @@ from rlenhance.pipelines.options import PREFERENCE_FLAGS
 from rlenhance.pipelines.presets import shipped_presets
 from tests.support import corpus
 from tests.support.bedrooms import make_bedrooms
+from tests.support.camera import Camera
+from tests.support.camera import scene as bracket_scene
 from tests.support.clips import make_clip
 from tests.support.data import make_pairs
 from tests.support.networks import make_policy
@@ -180,14 +182,14 @@ def test_links_between_pages_lead_somewhere(page):
 
 
 #: What commands add to the names of their results.
-_ENDINGS = ("enhanced", "denoised", "completed", "upscaled", "restored")
+_ENDINGS = ("enhanced", "denoised", "completed", "upscaled", "restored", "fused")
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """A folder as the pages imagine it: night.jpg, mask.png, night16.tif, night.dng, phone.heic, clip.mp4, photos/,
-    edits/, data/, my_rewards.py, the plugins of own_parts.md, a run, and one that takes every knob, which is the
-    newest, whatever the pages train."""
+    edits/, bracket/, data/, my_rewards.py, the plugins of own_parts.md, a run, and one that takes every knob, which is
+    the newest, whatever the pages train."""
     folder = tmp_path_factory.mktemp("work")
     own = next(text for page, _, text in blocks("python") if page == "own_reward.md")
     for name, text in {"my_rewards.py": own, **page_files()}.items():
@@ -206,6 +208,8 @@ def workplace(tmp_path_factory):
         write(photo // 2, folder / "photos" / f"{name}.jpg")
         write(photo, folder / "edits" / f"{name}.jpg")
         write(photo // 2, folder / "evening" / f"{name}.jpg")
+    for step, name in ((-2, "a"), (0, "b"), (2, "c")):
+        write(Camera(bracket_scene()).shoot(step), folder / "bracket" / f"{name}.jpg")
     for number, scene in enumerate(scenes(16, 64)):
         write(scene, folder / ("celeba_test" if number % 4 == 3 else "celeba_train") / f"{number}.png")
     write(dark.astype(np.uint16) * 257, folder / "night16.tif")

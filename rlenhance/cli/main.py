@@ -22,7 +22,7 @@ from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.installation import TRAINING, install_line
 
 #: The commands; the module of each has `add(commands)` and `run(arguments) -> status`.
-COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "fuse", "watch", "learn", "variants",
+COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "fuse", "bracket", "watch", "learn", "variants",
             "taste", "compare", "score", "models", "presets", "export", "demo", "doctor")
 #: Commands of distributions of their own -> what is installed for them.
 ELSEWHERE = {"read": "rlenhance-read"}
@@ -31,7 +31,7 @@ GROUP = "rlenhance.commands"
 #: Commands whose NumPy multiplies matrices that are worth several threads.
 _LARGE_MATRICES = ("complete", "restore")
 #: Commands that use no model.
-_WITHOUT_MODEL = ("fuse", "models", "presets", "doctor")
+_WITHOUT_MODEL = ("fuse", "bracket", "models", "presets", "doctor")
 _GRACE = 1.0  # seconds in which further signals to stop are the same wish
 
 
