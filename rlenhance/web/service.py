@@ -8,11 +8,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
@@ -20,7 +18,6 @@ from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_
 from rlenhance.io.batch import Process, decision_words
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.io.isolate import AVAILABLE
-from rlenhance.io.samples import sample_path
 from rlenhance.ops.style import clamp_to_ranges, measure
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import Look
@@ -33,8 +30,9 @@ from rlenhance.web.model_catalog import ModelChoice, choices
 #: Seconds of processor time for decoding a photograph, in a child process; several times those of any honest one;
 #: None where there are none.
 DECODE_SECONDS = 15.0 if AVAILABLE else None
-#: The photograph to try the page with.
-SAMPLE = "coffee"
+#: The photograph to try the page with: a cup of coffee by Rachel Michetti (CC0), in a twelfth of its light and with the
+#: noise of a sensor.
+SAMPLE = Path(__file__).with_name("sample.jpg")
 #: Longer side of a preview in pixels.
 SIDE = 1080
 #: Width and height in pixels of the part that is shown in full size.
@@ -298,26 +296,14 @@ class EnhanceService:
             raise UsageError(f"{choice.label} takes no brightness, and a picture determines nothing else")
         return {name: round(value, 2) for name, value in values.items()}, moved
 
-    @cached_property
-    def sample(self) -> bytes:
-        """A photograph to try the page with, in a tenth of its light, as a JPEG.
-
-        Raises:
-            UsageError: the package that it comes with is not installed.
-        """
-        pixels = read(sample_path(SAMPLE)).pixels
-        pixels = cv2.resize(pixels, (2 * pixels.shape[1], 2 * pixels.shape[0]), interpolation=cv2.INTER_CUBIC)
-        light = np.float32(np.arange(256) / 255) ** 2.2 / 10
-        return encode(Photo(cv2.LUT(pixels, np.rint(light ** (1 / 2.2) * 255).astype(np.uint8))), ".jpg")
-
     def put_sample(self) -> StoredFile:
         """The sample, as if it had been sent; one file serves all who ask for it."""
         if self._sample is not None:
             with suppress(UsageError):  # it was removed after its time
                 return self.store.get(self._sample)
-        stored = self.store.create("sample.jpg")
-        self.store.claim(stored.token, len(self.sample))
-        stored.path.write_bytes(self.sample)
+        stored, data = self.store.create("sample.jpg"), SAMPLE.read_bytes()
+        self.store.claim(stored.token, len(data))
+        stored.path.write_bytes(data)
         self._sample = stored.token
         return stored
 

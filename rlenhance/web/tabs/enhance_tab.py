@@ -42,7 +42,7 @@ class EnhanceTab:
             with gr.Column(elem_classes="stage"):
                 self.photo = photo_drop("Choose a dark photograph, or drop it here", "enhance")
                 sample = gr.Button("Try a sample photograph", size="sm", elem_id="sample-photo",
-                                   elem_classes="beginning", visible=bool(self.service.sample))
+                                   elem_classes="beginning")
                 self.view = viewer("view")
                 self.status = gr.HTML("", elem_id="status")
             with gr.Column(elem_classes="controls"):
