@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproject.toml rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/kernels.c rlenhance/engine/compiled.h
 
-.PHONY: train test test-slow evidence stress lint docs bench networks results screenshots clean
+.PHONY: train test test-slow evidence stress lint docs bench networks results screenshots extras clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -49,6 +49,9 @@ results: $(VENV)/.core        ## the tables of the pages from docs/results/table
 
 screenshots: $(VENV)/.dev     ## the pictures of the web page in docs/images/page, made anew by its tests in a Chromium
 	RLENHANCE_SCREENSHOTS=docs/images/page $(BIN)/python -m pytest tests/unit/test_demo_browser.py
+
+extras: $(VENV)/.dev          ## each extra alone in a fresh environment: its size, and a command that uses it
+	$(BIN)/python -m tests.support.extras
 
 $(VENV)/bin/python:
 	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"

@@ -1,4 +1,4 @@
-"""`python -m benchmarks start`: what a photographer waits for and installs, beside other programs, in one run.
+"""`python -m benchmarks start`: what a photographer waits for, beside other programs, in one run.
 
 Every command is a process of its own, files and imports included. This version is installed from its wheel, without
 extras, in a fresh environment; an older checkout runs in the environment of this script.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import shutil
 import statistics
 import subprocess
@@ -32,9 +31,7 @@ ROOT = Path(__file__).parents[1]
 SIZES = {"600 x 400": (600, 400), "12 megapixels": (4000, 3000), "24 megapixels": (6000, 4000),
          "50 megapixels": (8192, 6144)}
 FOLDER = (1732, 1155)
-EXTRAS = ("", "heif", "raw", "video", "demo", "train", "all")
 _QUALITY = 92
-_PIP = re.compile(r"(pip|setuptools|_distutils_hack|pkg_resources|distutils-precedence\.pth)(-.*)?$")
 _CLAHE = """
 import sys, cv2
 for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
@@ -46,7 +43,7 @@ for source, target in zip(sys.argv[1::2], sys.argv[2::2]):
 
 @dataclass(frozen=True)
 class Arguments:
-    """Measure start, photographs, a folder, memory and the sizes of installations, beside other programs."""
+    """Measure start, photographs, a folder and memory, beside other programs."""
 
     old: Path | None = None
     """An older checkout, for the rows "before"; it runs in the environment of this script."""
@@ -54,7 +51,7 @@ class Arguments:
     """A virtual environment with this version (default: a fresh one with its wheel, deleted at the end)."""
     rembg: Path | None = None
     """The command rembg, whose start stands beside the others."""
-    parts: tuple[str, ...] = ("start", "photographs", "folder", "sizes")
+    parts: tuple[str, ...] = ("start", "photographs", "folder")
     """What to measure."""
     photographs: int = 100
     """In the folder, of two megapixels each."""
@@ -98,7 +95,7 @@ def main(arguments: Arguments) -> list[Table]:
     Raises:
         UsageError: a number below 1; an unknown part; an older checkout that is none.
     """
-    known = ("start", "photographs", "folder", "sizes")
+    known = ("start", "photographs", "folder")
     if min(arguments.repeats, arguments.photographs) < 1 or set(arguments.parts) - set(known):
         raise UsageError(f"--repeats and --photographs must be at least 1, --parts of {', '.join(known)}; got "
                          f"{arguments.repeats}, {arguments.photographs} and {', '.join(arguments.parts)}")
@@ -107,22 +104,18 @@ def main(arguments: Arguments) -> list[Table]:
     tables = []
     with tempfile.TemporaryDirectory(prefix="rlenhance-start-") as name:
         scratch = Path(name)
-        wheel = make_wheel(scratch) if arguments.environment is None or "sizes" in arguments.parts else None
         environment = arguments.environment
-        if environment is None and {"start", "photographs", "folder"} & set(arguments.parts):
-            assert wheel is not None
+        if environment is None:
             environment = scratch / "environment"
-            install(environment, wheel, "")
-        programs = [] if environment is None else programs_of(arguments, environment.absolute(), scratch)
+            install(environment, make_wheel(scratch))
+        programs = programs_of(arguments, environment.absolute(), scratch)
         for part in arguments.parts:
             if part == "start":
                 tables.append(measure_start(programs, arguments, scratch))
             elif part == "photographs":
                 tables.append(measure_photographs(programs, arguments.repeats, scratch))
-            elif part == "folder":
+            else:
                 tables.append(measure_folder(programs, arguments, scratch))
-            elif wheel is not None:
-                tables.append(measure_sizes(wheel, scratch))
             table = tables[-1]
             table.about = {"cores": os.cpu_count(), "repeats": arguments.repeats, "load": os.getloadavg()[0]}
             print(f"\n{table.name}: {table.title}\n\n{table.markdown()}", flush=True)
@@ -274,41 +267,23 @@ with ThreadPoolExecutor(os.cpu_count()) as pool:
 """
 
 
-def measure_sizes(wheel: Path, scratch: Path) -> Table:
-    """What pip installs for each extra, in fresh environments; pip's own files do not count."""
-    table = Table("sizes", "What is installed, bytecode included", ("extras", "MB", "packages", "largest"))
-    for extra in EXTRAS:
-        place = scratch / "sized"
-        install(place, wheel, extra)
-        packages = next((place / "lib").glob("python3*/site-packages"))
-        sizes = {entry.name: sum(path.lstat().st_size for path in (entry.rglob("*") if entry.is_dir() else [entry]))
-                 for entry in packages.iterdir()}
-        own = {name: size / 1e6 for name, size in sizes.items() if not _PIP.match(name)}
-        largest = sorted(own, key=lambda name: -own[name])[:4]
-        table.rows.append((extra or "none", sum(own.values()), sum(name.endswith(".dist-info") for name in own),
-                           ", ".join(f"{name} {own[name]:.0f}" for name in largest)))
-        shutil.rmtree(place)
-    return table
-
-
-def make_wheel(scratch: Path) -> Path:
-    """A wheel of what is committed."""
+def make_wheel(scratch: Path, place: str = ".") -> Path:
+    """A wheel of what is committed in a folder of the checkout."""
     source = scratch / "source"
-    source.mkdir()
+    source.mkdir(parents=True)
     archive = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD"], check=True, capture_output=True)
     subprocess.run(["tar", "x", "-C", str(source)], check=True, input=archive.stdout)
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(scratch), str(source)],
+    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(scratch), str(source / place)],
                    check=True)
     return next(scratch.glob("*.whl"))
 
 
-def install(place: Path, wheel: Path, extra: str) -> None:
+def install(place: Path, wheel: Path) -> None:
     """A fresh environment with the wheel."""
     subprocess.run([sys.executable, "-m", "venv", str(place)], check=True)
-    wanted = f"rlenhance[{extra}] @ file://{wheel}" if extra else str(wheel)
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     subprocess.run([str(place / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-c",
-                    str(ROOT / "constraints.txt"), wanted], check=True, env=kept)
+                    str(ROOT / "constraints.txt"), str(wheel)], check=True, env=kept)
 
 
 def write_photograph(path: Path, width: int, height: int, seed: int = 0) -> None:
