@@ -19,6 +19,7 @@ import tyro
 from torch import Tensor
 
 from benchmarks.table import Table
+from benchmarks.visible_faults import banding, visible_noise
 from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.experiments.core.bootstrap import bootstrap_interval
 from rlenhance.experiments.core.published_weights import IMPORTERS
@@ -31,7 +32,7 @@ from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.metrics.full_reference import gt_mean_psnr, psnr, ssim
 from rlenhance.learning.ops.exposure_fusion import fuse, pseudo_fusion
 from rlenhance.learning.ops.image import to_array, to_tensor
-from rlenhance.ops.visible_faults import banding, newly_burnt, visible_noise
+from rlenhance.pipelines.decision import newly_burnt
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.options import AUTO, EnhanceSettings, from_json, parse_value, settings_of
 

@@ -20,14 +20,13 @@ from rlenhance.core.errors import UsageError
 from rlenhance.engine.graph import COMPILED, NUMPY
 from rlenhance.engine.networks import load
 from rlenhance.hub import shipped
-from rlenhance.hub.info import read_config, read_info
-from rlenhance.hub.weight_files import read_weights
+from rlenhance.hub.info import read_config, read_info, read_weights
+from rlenhance.hub.shipped import COMMANDS
 from rlenhance.learning.hub.checkpoint import find_checkpoint
 from rlenhance.learning.hub.torch_network import TorchNetwork
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.upscale import Upscaler
 
 _NOISE = 15  # given to denoisers, in 255ths

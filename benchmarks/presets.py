@@ -15,6 +15,7 @@ import tyro
 
 from benchmarks.looks import load_examples
 from benchmarks.table import Table
+from benchmarks.visible_faults import visible_noise
 from rlenhance.experiments.core.bootstrap import bootstrap_interval
 from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.io import write
@@ -23,7 +24,7 @@ from rlenhance.learning.data import ImageCache, load_split
 from rlenhance.learning.metrics.full_reference import mean_level, relative_color, relative_contrast
 from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.ops.color_difference import DISTINGUISHED, thumbnail_difference
-from rlenhance.ops.visible_faults import newly_burnt, visible_noise
+from rlenhance.pipelines.decision import newly_burnt
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.presets import Preset, shipped_presets
 

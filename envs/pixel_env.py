@@ -14,8 +14,8 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from torch import Tensor
 
-from rlenhance.core.devices import resolve_device
 from rlenhance.core.errors import UsageError, check_counts
+from rlenhance.core.machine import resolve_device
 from rlenhance.envs.action_input import NaNCount, check_finite, to_tensors
 from rlenhance.envs.transition import Episode, Score, State, admit, advance, observe, start
 from rlenhance.learning.actions import Action, ActionSet

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import tyro
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import text_table
 from rlenhance.experiments.core.stored_tables import table_made_here

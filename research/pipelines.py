@@ -25,8 +25,8 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from research.photographs import DAMAGES, Photograph, photographs
 from rlenhance.cli.main import main as rlenhance
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.experiments.core.bootstrap import Interval, bootstrap_interval
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import markdown_table

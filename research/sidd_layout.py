@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import tyro
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io import write
 from rlenhance.learning.data import Darken, Example, ImageCache, open_clean

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import numpy as np
 import tyro
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.markdown import text_table
 from rlenhance.io.files import write_atomically

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import tyro
 
-from rlenhance.cli.streams import check_words, guarded_streams
+from rlenhance.cli.reports import check_words, guarded_streams
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.experiments.core.config import PluginNames, hints_of, is_flat, plain_type
 from rlenhance.experiments.core.fit import Terminated, handling

@@ -16,8 +16,8 @@ import tyro
 
 from rlenhance.agents import LEARNERS
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import check_stored
 from rlenhance.core.registry import Registry
-from rlenhance.core.stored_ranges import check_stored
 from rlenhance.experiments.core.loggers import LOGGERS
 
 T = TypeVar("T")

@@ -20,8 +20,7 @@ from rlenhance.core.json_files import read_object
 from rlenhance.experiments.core.loggers import LOGGERS, Logger
 from rlenhance.experiments.core.migrate import FORMAT
 from rlenhance.experiments.core.run_lock import LOCK
-from rlenhance.hub.info import TRAINING
-from rlenhance.hub.weight_files import weight_shapes
+from rlenhance.hub.info import TRAINING, weight_shapes
 from rlenhance.io import write
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.hub.checkpoint import find_checkpoint, load_training, read_config, save_checkpoint

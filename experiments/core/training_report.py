@@ -10,7 +10,7 @@ from typing import Any
 
 from rlenhance.experiments.core.markdown import markdown_table
 from rlenhance.experiments.core.run import Run, read_metrics
-from rlenhance.hub.weight_files import weight_shapes
+from rlenhance.hub.info import weight_shapes
 from rlenhance.learning.hub.checkpoint import find_checkpoint, read_config
 
 #: Gain in dB of the last third of the updates below which a run has come to a plateau.

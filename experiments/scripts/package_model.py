@@ -16,12 +16,12 @@ from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.tasks.controllability import without_effect
 from rlenhance.hub import shipped as weights
+from rlenhance.hub.shipped import COMMANDS
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import ImageCache, load_split, sample_photographs
 from rlenhance.learning.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
 from rlenhance.learning.hub.export import can_export, export_checkpoint
 from rlenhance.learning.models import ImageNetwork, Policy, build_model
-from rlenhance.pipelines.model_choice import COMMANDS
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ from rlenhance.experiments.tasks.restore_config import (
 )
 from rlenhance.experiments.tasks.restore_data import RestoreDataset, baseline_output, mean_psnr, open_pictures, run_eval
 from rlenhance.experiments.tasks.restore_recipes import LOSS_TERMS, Training
+from rlenhance.hub.shipped import COMMANDS
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS, DenoisingUNet
 from rlenhance.learning.ops.visualize import grid
-from rlenhance.pipelines.model_choice import COMMANDS
 
 _SHOWN = 4  # pictures of a sample grid
 

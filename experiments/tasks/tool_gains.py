@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rlenhance.core.arrays import NUM_D4, d4_transform
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.learning.data import ImageCache, MixedDamage, SimulatedCamera, open_clean
 from rlenhance.learning.data.mixed_damage import DAMAGES, ENDS, damage
 from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint

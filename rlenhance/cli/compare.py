@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import refuse_stranger
 from rlenhance.cli.reports import name_flags
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
-from rlenhance.cli.written_files import refuse_stranger
 from rlenhance.core.errors import UsageError, describe_failure
 
 if TYPE_CHECKING:

@@ -47,9 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
     masks = _masks(arguments.mask, plan)
     if arguments.dry_run:
         return print_plan(plan, arguments)
-    from rlenhance.io.masks import read_mask
+    from rlenhance.core.machine import check_device
+    from rlenhance.io.files import read_mask
     from rlenhance.pipelines.complete import Completer
-    from rlenhance.pipelines.model_choice import check_device
 
     open_photo = reader_of(arguments)
     completer = Completer(arguments.model, settings, device=check_device(arguments.device))

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.explain_options import check_explain_options, run_explained
+from rlenhance.cli.parser import add_written_file
 from rlenhance.cli.photo_command import (
     add_photo_command,
     add_region,
@@ -14,7 +15,6 @@ from rlenhance.cli.photo_command import (
     print_plan,
     read_settings,
 )
-from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.torch_parts import torch_part
 from rlenhance.pipelines.options import DenoiseSettings
 

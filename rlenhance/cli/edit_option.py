@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import refuse_written
 from rlenhance.cli.photo_command import plan_photos
-from rlenhance.cli.written_files import refuse_written
 from rlenhance.core.errors import UsageError, refuse_os_errors
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def in_place(arguments: argparse.Namespace) -> bool:
 @refuse_os_errors()
 def _plan_in_place(arguments: argparse.Namespace) -> BatchPlan:
     from rlenhance.io import BatchPlan
-    from rlenhance.io.containers import check_kind
+    from rlenhance.io.containers import check_kind, is_clip
     from rlenhance.io.output_plan import Job, check_writable
-    from rlenhance.io.video_formats import is_clip
 
     place = Path(os.path.realpath(arguments.edit))  # the file itself, not a link to it
     if arguments.format:

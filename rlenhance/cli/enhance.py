@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import add_written_file
 from rlenhance.cli.photo_command import (
     add_model,
     add_photos,
@@ -24,7 +25,6 @@ from rlenhance.cli.photo_command import (
     reader_of,
     run_plan,
 )
-from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import AUTO, PREFERENCE_FLAGS, EnhanceSettings, flags_of, from_json
 from rlenhance.pipelines.preference_text import check_preferences, format_preferences, preferences_as_flags
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.save_recipe or explained:
             enhancer = _settled(enhancer, jobs[0].source, arguments)
         if arguments.region:
-            from rlenhance.io.masks import read_region
+            from rlenhance.io.files import read_region
             from rlenhance.ops.region import region_weights
 
             enhancer.region = region_weights(read_region(arguments.region, reader_of(arguments)))
@@ -179,7 +179,7 @@ def run(arguments: argparse.Namespace) -> int:
     for write in () if summary.failed else explanations:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
-        from rlenhance.pipelines.model_choice import resolve_model
+        from rlenhance.hub.shipped import resolve_model
         from rlenhance.pipelines.recipes import make_recipe, save_recipe
 
         recipe = make_recipe(enhancer, resolve_model(arguments.model), shared)
@@ -222,7 +222,8 @@ def check_recipe(arguments: argparse.Namespace) -> None:
 
 def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     """The Enhancer that the flags ask for, and whether one decision is shared by all photographs."""
-    from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
+    from rlenhance.core.machine import check_device
+    from rlenhance.hub.shipped import find_model, resolve_model
 
     def note(text: str) -> None:
         print(f"note: {printable(text)}", file=sys.stderr)
@@ -246,21 +247,28 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
     model = look.model if look and arguments.model is None else resolve_model(arguments.model)
     try:
         _, info = find_model(model, "enhance")
-        if info.preferences:  # refused before anything that computes is imported
-            check_preferences(from_json(EnhanceSettings, given).preference, info.preferences, info.auto_preferences)
+        settings = from_json(EnhanceSettings, given)
+        if info.preferences and settings.preference:  # refused before anything that computes is imported
+            check_preferences(settings.preference, info.preferences, info.auto_preferences)
         reward = None if arguments.reward is None else _weights(arguments.reward)
-        from rlenhance.pipelines.configure import build_enhancer
+        if look or preset or reward or arguments.denoiser is not None or arguments.match_style is not None:
+            from rlenhance.pipelines.configure import build_enhancer
 
-        enhancer = build_enhancer(
-            model, given, look=look, denoiser=arguments.denoiser, reward=reward, preset=preset,
-            reference=arguments.match_style, open_photo=reader_of(arguments), device=check_device(arguments.device),
-            on_note=note,
-            on_measured=lambda found: print(f"{printable(arguments.match_style)}: {format_preferences(found)}"))
+            enhancer = build_enhancer(
+                model, given, look=look, denoiser=arguments.denoiser, reward=reward, preset=preset,
+                reference=arguments.match_style, open_photo=reader_of(arguments), device=check_device(arguments.device),
+                on_note=note,
+                on_measured=lambda found: print(f"{printable(arguments.match_style)}: {format_preferences(found)}"))
+        else:
+            from rlenhance.pipelines.enhance import Enhancer
+
+            enhancer = Enhancer(model, settings, device=check_device(arguments.device))
     except UsageError as error:
         place = f"{arguments.look}: " if arguments.look and arguments.model is None else ""
         raise UsageError(place + preferences_as_flags(str(error))) from error
-    for name in sorted(set(enhancer.settings.preference) & set(enhancer.without_effect)):
-        note(f"{PREFERENCE_FLAGS[name]} changes nothing that shows with {model}{_follow(name)}")
+    for name in sorted(enhancer.settings.preference):
+        if name in enhancer.without_effect:
+            note(f"{PREFERENCE_FLAGS[name]} changes nothing that shows with {model}{_follow(name)}")
     if arguments.shared_decision:
         try:
             enhancer.require_shared_decision()
@@ -284,7 +292,7 @@ def _weights(words: list[str]) -> dict[str, float]:
 
 
 def _check_no_clips(plan: BatchPlan, why: str) -> None:
-    from rlenhance.io.video_formats import is_clip
+    from rlenhance.io.containers import is_clip
 
     clip = next((job.source for job in (*plan.jobs, *plan.skipped) if is_clip(job.source)), None)
     if clip is not None:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlenhance.cli.parser import refuse_written
 from rlenhance.cli.photo_command import notes_stream, reader_of, run_plan
-from rlenhance.cli.written_files import refuse_written
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from rlenhance.cli.written_files import add_written_file
+from rlenhance.cli.parser import add_written_file
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.torch_parts import torch_part
 
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rlenhance.io.output_plan import check_output
 
     check_output(arguments.onnx, (), arguments.overwrite)
-    from rlenhance.pipelines.model_choice import resolve_model
+    from rlenhance.hub.shipped import resolve_model
 
     found = torch_part("export_onnx")(resolve_model(arguments.model), arguments.onnx, steps=arguments.steps)
     print(f"{printable(arguments.onnx)}: opset {found['opset']}, inputs {', '.join(found['inputs'])}; differs from "
@@ -74,7 +74,7 @@ def _write_beside(arguments: argparse.Namespace) -> int:
 
 
 def _write_folder(arguments: argparse.Namespace) -> int:
-    from rlenhance.pipelines.model_choice import resolve_model
+    from rlenhance.hub.shipped import resolve_model
 
     if arguments.steps is not None:
         raise UsageError("--steps is for --onnx: a folder holds the whole policy")

@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import refuse_stranger
 from rlenhance.cli.reports import Reporter, Summary
-from rlenhance.cli.written_files import refuse_stranger
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.installation import install_line
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import add_written_file
 from rlenhance.cli.photo_command import add_model
-from rlenhance.cli.written_files import add_written_file
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Pair, search, learn, report."""
+    from rlenhance.core.machine import check_device
+    from rlenhance.hub.shipped import find_model, resolve_model
     from rlenhance.looks.edit_pairs import find_edits
     from rlenhance.pipelines.looks import save_look
-    from rlenhance.pipelines.model_choice import check_device, find_model, resolve_model
 
     def note(text: str) -> None:
         print(f"note: {printable(text)}", file=sys.stderr)

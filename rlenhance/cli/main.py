@@ -13,10 +13,8 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
-from rlenhance.cli.parser import CommandParser, as_typed, with_command
-from rlenhance.cli.reports import name_flags
-from rlenhance.cli.streams import check_words, guarded_streams
-from rlenhance.cli.written_files import check_written_files
+from rlenhance.cli.parser import CommandParser, as_typed, check_written_files, with_command
+from rlenhance.cli.reports import check_words, guarded_streams, name_flags
 from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.installation import TRAINING, install_line

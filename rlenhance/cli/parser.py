@@ -1,4 +1,12 @@
-"""The command line's parser: refusals in one line that say what may have been meant."""
+"""The command line's parser: refusals in one line that say what may have been meant, and files that options write.
+
+There is one way to add an option that names a file to write, and one check of all before any work:
+
+    add_written_file(parser, "--explain", kind="sheet", metavar="FILE.png", help=...)
+
+`rlenhance.cli.main` calls `check_written_files` once the words are parsed. What `-o` names for photographs is checked
+by their plan, which asks `places_of` for the other files.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +15,10 @@ import difflib
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.core.numbers import parse_number
@@ -18,6 +27,8 @@ from rlenhance.pipelines.options import PREFERENCES
 #: What may be typed for an option -> the option as messages name it.
 _OTHER_NAMES = {"--output": "-o", "--recursive": "-r",
                 **{alias: about.flag for about in PREFERENCES.values() for alias in about.aliases}}
+#: Attribute of an argparse action that writes: the kind of its file, a key of `rlenhance.io.own_files.KINDS`.
+_WRITES, _FOLDER = "written_kind", "written_folder"
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -82,3 +93,127 @@ def as_typed(message: str, words: Sequence[str]) -> str:
 def _suggestion(word: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def add_written_file(parser: argparse._ActionsContainer, *flags: str, kind: str, folder: bool = False,
+                     **options: Any) -> argparse.Action:
+    """Add an option that names a file which the command writes.
+
+    Args:
+        parser: or a group of it.
+        flags: of the option.
+        kind: of the file, a key of `rlenhance.io.own_files.KINDS`.
+        folder: it may be a folder too, whose files the command checks with `refuse_stranger`.
+        options: of `add_argument`.
+    """
+    action = parser.add_argument(*flags, type=Path, **options)
+    setattr(action, _WRITES, kind)
+    setattr(action, _FOLDER, folder)
+    return action
+
+
+def written_options(parser: argparse.ArgumentParser) -> list[tuple[argparse.Action, str]]:
+    """The options of a command that write, each with the kind of its file."""
+    return [(action, getattr(action, _WRITES)) for action in parser._actions if hasattr(action, _WRITES)]
+
+
+def places_of(arguments: argparse.Namespace) -> dict[Path, str]:
+    """The files that options of a call name to be written: place -> option."""
+    return {getattr(arguments, action.dest): action.option_strings[0] for action, _ in
+            written_options(arguments.parser) if getattr(arguments, action.dest, None) is not None}
+
+
+def check_written_files(arguments: argparse.Namespace) -> None:
+    """Refuse what would lose a file: before any work, for every option that writes.
+
+    A file that exists is replaced with --overwrite alone (a dialogue with --resume too, a table of failures where its
+    ledger goes on), and only if it is one of the same kind that this project wrote. A ledger goes on. A file that the
+    call reads, under whatever name, is never replaced, and no two options write one file.
+
+    Raises:
+        UsageError: names the option, the file and the way out.
+    """
+    options = [(action, kind) for action, kind in written_options(arguments.parser)
+               if getattr(arguments, action.dest, None) is not None]
+    if not options:
+        return
+    from rlenhance.io.own_files import is_own
+
+    written = {action.dest for action, _ in options}
+    read_files = {_identity(path): path for path in _files_of(arguments, written)}
+    places = dict[str, str]()
+    for action, kind in options:
+        path, flag = getattr(arguments, action.dest), action.option_strings[0]
+        other = places.setdefault(os.path.realpath(path), flag)
+        if other != flag:
+            raise UsageError(f"{flag} {path}: {other} names this file too; name another one")
+        if os.path.exists(path) and (hit := read_files.get(_identity(path))) is not None:
+            raise UsageError(f"{flag} {path}: would replace a file that this call reads ({hit}); name another file")
+        if kind == "ledger":  # it goes on; who opens it refuses a file that is none
+            if os.path.isfile(path) and os.path.getsize(path) and not is_own(path, kind):
+                raise UsageError(f"{flag} {path}: is no ledger; name another file")
+            continue
+        if not (getattr(action, _FOLDER) and (os.path.isdir(path) or not path.suffix)):
+            may_replace = bool(getattr(arguments, "overwrite", False) or getattr(arguments, "resume", False)
+                               or (kind == "table of failures" and _goes_on(arguments)))
+            if hasattr(arguments, "resume") and not may_replace and os.path.isfile(path):
+                raise UsageError(f"{flag} {path}: exists; --resume goes on with it, --overwrite begins anew")
+            refuse_stranger(path, kind, flag, may_replace)
+
+
+def refuse_stranger(path: Path, kind: str, flag: str, may_replace: bool) -> None:
+    """Refuse a place that cannot be written, or holds a file that must not be replaced.
+
+    Args:
+        path: the place.
+        kind: of the file that is to be written there.
+        flag: the option that names it.
+        may_replace: whether a file of this kind that this project wrote is replaced.
+
+    Raises:
+        UsageError: names the option, the file and the way out.
+    """
+    from rlenhance.io.output_plan import check_output
+    from rlenhance.io.own_files import is_own
+
+    try:
+        check_output(path, (), may_replace)
+    except UsageError as error:
+        raise UsageError(f"{flag} {error}") from error
+    if os.path.islink(path) and not os.path.exists(path):
+        raise UsageError(f"{flag} {path}: is a link that leads nowhere; name another file, or remove it")
+    if os.path.isfile(path) and not is_own(path, kind):
+        raise UsageError(f"{flag} {path}: exists and is no {kind} that rlenhance wrote, so it is not replaced; name "
+                         f"another file, or remove it")
+
+
+def refuse_written(targets: Iterable[Path], arguments: argparse.Namespace) -> None:
+    """Refuse photographs and results in the place of a file that an option names.
+
+    Raises:
+        UsageError: names both.
+    """
+    places = {os.path.realpath(path): flag for path, flag in places_of(arguments).items()}
+    for target in targets if places else ():
+        if (flag := places.get(os.path.realpath(target))) is not None:
+            raise UsageError(f"{flag} {target}: is the place of a photograph; name another file")
+
+
+def _goes_on(arguments: argparse.Namespace) -> bool:
+    """Whether the call continues a run whose ledger is there."""
+    ledger = getattr(arguments, "ledger", None)
+    return ledger is not None and os.path.isfile(ledger)
+
+
+def _files_of(arguments: argparse.Namespace, written: set[str]) -> Iterator[Path]:
+    """The files that the other options and words of a call name."""
+    for name, value in vars(arguments).items():
+        if name not in written and name != "parser":
+            for each in value if isinstance(value, list | tuple) else [value]:
+                if isinstance(each, str | Path) and "\0" not in str(each) and os.path.isfile(each):
+                    yield Path(each)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    about = os.stat(path)
+    return about.st_dev, about.st_ino

@@ -22,8 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rlenhance.cli.parser import add_written_file, refuse_written
 from rlenhance.cli.reports import Reporter, Summary, as_json
-from rlenhance.cli.written_files import add_written_file, refuse_written
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
@@ -61,11 +61,12 @@ def add_region(parser: argparse.ArgumentParser) -> None:
 
 def pipeline_options(arguments: argparse.Namespace, purpose: Purpose) -> dict[str, Any]:
     """Device and region for a pipeline, once its model is known to be for the purpose."""
-    from rlenhance.pipelines.model_choice import check_device, find_model
+    from rlenhance.core.machine import check_device
+    from rlenhance.hub.shipped import find_model
 
     if arguments.model is not None:
         find_model(arguments.model, purpose)
-    from rlenhance.io.masks import read_region  # torch, which what is refused above need not wait for
+    from rlenhance.io.files import read_region  # torch, which what is refused above need not wait for
 
     return {"device": check_device(arguments.device),
             "region": arguments.region and read_region(arguments.region, reader_of(arguments))}
@@ -201,8 +202,7 @@ def photo_path(word: str) -> Path:
 
 def extension_of(arguments: argparse.Namespace, clips: bool = False) -> str | None:
     """The extension of --format, with its dot, or None; `clips` allows those of clips."""
-    from rlenhance.io.containers import WRITABLE
-    from rlenhance.io.video_formats import WRITABLE_CLIPS
+    from rlenhance.io.containers import WRITABLE, WRITABLE_CLIPS
 
     extension = f".{arguments.format.lower().lstrip('.')}" if arguments.format else None
     known = (*WRITABLE, *(WRITABLE_CLIPS if clips else ()))
@@ -233,7 +233,7 @@ def decode_seconds_of(arguments: argparse.Namespace) -> float | None:
 
 def reader_of(arguments: argparse.Namespace) -> Callable[[Path], Photo]:
     """How a call reads photographs and what it reads beside them: with its limits of size, time and memory."""
-    from rlenhance.io import read
+    from rlenhance.io.files import read
 
     return partial(read, megapixels=limit_of(arguments), seconds=decode_seconds_of(arguments))
 
@@ -244,7 +244,7 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] |
 
     if check_quality(arguments.quality) is None and not arguments.strip:
         return None
-    from rlenhance.io import encode
+    from rlenhance.io.files import encode
 
     return partial(encode, quality=arguments.quality, strip=arguments.strip)
 
@@ -252,13 +252,16 @@ def encoder_of(arguments: argparse.Namespace) -> Callable[[Photo, str], bytes] |
 def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
               clips: bool = False) -> OutputNaming:
     """How results are called."""
-    from rlenhance.io import OutputNaming
-    from rlenhance.pipelines.presets import FOLDER
+    from rlenhance.io.output_plan import OutputNaming
 
     if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers must be at least 1; got {arguments.workers}")
     preset = Path(preset).stem if preset is not None else None
-    presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
+    presets = set[str]()
+    if arguments.name:  # names of earlier results are recognised by it
+        from rlenhance.pipelines.presets import FOLDER
+
+        presets = {path.stem for path in FOLDER.glob("*.json")} | ({preset} if preset else set())
     return OutputNaming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
 
 
@@ -271,8 +274,7 @@ def plan_photos(arguments: argparse.Namespace, suffix: str, preset: str | None =
         preset: for names that contain one.
         clips: the command takes clips too.
     """
-    from rlenhance.io import make_plan
-    from rlenhance.io.output_plan import check_streams
+    from rlenhance.io.output_plan import check_streams, make_plan
 
     encoder_of(arguments), limit_of(arguments), decode_seconds_of(arguments)  # refused before any file is read
     followed = is_followed(arguments)
@@ -353,7 +355,7 @@ def print_plan(plan: BatchPlan, arguments: argparse.Namespace) -> int:
 
 def notes_stream(plan: BatchPlan, arguments: argparse.Namespace) -> TextIO:
     """The stream for notes: never that of a picture or of JSON objects."""
-    from rlenhance.io import STDIO
+    from rlenhance.io.discovery import STDIO
 
     if arguments.quiet:
         return io.StringIO()
@@ -364,7 +366,9 @@ def run_plan(plan: BatchPlan, process: Process, arguments: argparse.Namespace, *
              process_clip: ClipProcess | None = None, at_once: int = 1, spare: bool = False) -> Summary:
     """Carry a plan out and report it; `process`, `copy`, `process_clip`, `at_once` and `spare` are those of
     `run_batch`."""
-    from rlenhance.io import STDIO, encode, run_batch
+    from rlenhance.io.batch import run_batch
+    from rlenhance.io.discovery import STDIO
+    from rlenhance.io.files import encode
 
     note_left_out(plan, arguments)
     encoder = encoder_of(arguments)

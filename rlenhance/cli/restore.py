@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.explain_options import check_explain_options, run_explained
+from rlenhance.cli.parser import add_written_file
 from rlenhance.cli.photo_command import (
     add_photo_command,
     add_region,
@@ -15,7 +16,6 @@ from rlenhance.cli.photo_command import (
     print_plan,
     read_settings,
 )
-from rlenhance.cli.written_files import add_written_file
 from rlenhance.pipelines.options import RestoreSettings
 
 if TYPE_CHECKING:

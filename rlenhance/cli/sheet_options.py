@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rlenhance.cli.written_files import add_written_file
+from rlenhance.cli.parser import add_written_file
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:

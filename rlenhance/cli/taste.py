@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlenhance.cli.written_files import add_written_file, refuse_stranger, refuse_written
+from rlenhance.cli.parser import add_written_file, refuse_stranger, refuse_written
 from rlenhance.core.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -116,11 +116,12 @@ def _checked(arguments: argparse.Namespace) -> tuple[list[Path], Path]:
 
 def _session(arguments: argparse.Namespace, paths: list[Path], state: Path) -> TasteSession:
     from rlenhance.cli.compare import apart
+    from rlenhance.core.machine import check_device
+    from rlenhance.hub.shipped import resolve_model
     from rlenhance.io import read
     from rlenhance.io.contact_sheet import downscale
     from rlenhance.looks.taste import SIDE, TasteSession, resume
     from rlenhance.pipelines.enhance import Enhancer
-    from rlenhance.pipelines.model_choice import check_device, resolve_model
 
     photos = {name: downscale(read(path).visible_pixels, SIDE) for name, path in zip(apart(paths), paths, strict=True)}
     enhancer = Enhancer(resolve_model(arguments.model), device=check_device(arguments.device))

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import refuse_stranger
 from rlenhance.cli.photo_command import flag_reader
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
-from rlenhance.cli.written_files import refuse_stranger
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import AUTO, PREFERENCES
 
@@ -78,8 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     (job,) = plan.jobs
     refuse_stranger(job.target, "sheet", "-o", arguments.overwrite)
     photo = read(job.source)  # before the model: a bad file costs nothing
+    from rlenhance.core.machine import check_device
+    from rlenhance.hub.shipped import resolve_model
     from rlenhance.pipelines.enhance import Enhancer
-    from rlenhance.pipelines.model_choice import check_device, resolve_model
 
     enhancer = Enhancer(resolve_model(arguments.model), device=check_device(arguments.device))
     cells = _cells(photo.visible_pixels, enhancer, _variants(arguments, enhancer), arguments.size)

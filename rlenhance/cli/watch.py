@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _pipeline(arguments: argparse.Namespace) -> ImagePipeline[Any]:
     """What is done to each photograph."""
     if arguments.repair:
-        from rlenhance.pipelines.model_choice import check_device
+        from rlenhance.core.machine import check_device
         from rlenhance.pipelines.restore import PhotoRestorer
 
         return PhotoRestorer(arguments.model, read_settings(arguments, RestoreSettings),

@@ -1,12 +1,15 @@
 """Pictures as NumPy arrays: photographs (H, W, 3), uint8, uint16 or float, and planes (N, C, H, W), float32 in [0, 1].
 
-`rlenhance.learning.ops.image` has the same convention for tensors.
+Large ones are worked on in overlapping tiles or in bands of rows. `rlenhance.learning.ops.image` has the same
+convention for tensors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +17,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 
 _BAND_PIXELS = 1 << 21  # of a picture that are reduced at a time
+_DARKENS, _BRIGHTENS = (0.15, 0.35, 0.95), (1.0, 0.55, 0.05)  # blue, orange; white does nothing
 
 
 def check_picture(picture: np.ndarray) -> None:
@@ -223,3 +227,95 @@ def enlarge_planes(planes: np.ndarray, scale: int) -> np.ndarray:
     size = planes.shape[3] * scale, planes.shape[2] * scale
     large = [cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC) for plane in planes.reshape(-1, *planes.shape[2:])]
     return np.stack(large).reshape(*planes.shape[:2], *size[::-1])
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Index expressions `(..., rows, columns)`.
+
+    Attributes:
+        inner: the part of the image that this tile computes.
+        outer: the part that it has to see: `inner` and its halo.
+        crop: `inner` in the coordinates of `outer`.
+    """
+
+    inner: Any
+    outer: Any
+    crop: Any
+
+
+def even_side(length: int, most: int, multiple: int = 1) -> int:
+    """The side of tiles of at most `most` pixels, about, that share a length evenly, as a multiple of `multiple`.
+
+    Example:
+        >>> even_side(1000, 768, 8)
+        504
+    """
+    return -(-length // -(-length // most) // multiple) * multiple
+
+
+def tiles(height: int, width: int, side: int | tuple[int, int], halo: int) -> Iterator[Tile]:
+    """Tiles of at most side x side pixels that together cover the image, each with a halo.
+
+    Tiles begin at multiples of `side`: a network whose grid repeats after p pixels sees its grid where it would see it
+    in the whole image if `side` and `halo` are multiples of p.
+
+    Args:
+        height, width: of the image in pixels.
+        side: of a tile in pixels, or its height and width.
+        halo: additional pixels on every side that lies inside the image.
+
+    Example:
+        >>> [tile.inner[1:] for tile in tiles(3, 5, 4, 2)]
+        [(slice(0, 3, None), slice(0, 4, None)), (slice(0, 3, None), slice(4, 5, None))]
+    """
+    down, across = (side, side) if isinstance(side, int) else side
+    for top in range(0, height, down):
+        for left in range(0, width, across):
+            spans = [_span(top, down, halo, height), _span(left, across, halo, width)]
+            inner, outer, crop = ((..., *parts) for parts in zip(*spans, strict=True))
+            yield Tile(inner, outer, crop)
+
+
+def _span(start: int, side: int, halo: int, length: int) -> tuple[slice, slice, slice]:
+    end, first, last = min(start + side, length), max(0, start - halo), min(start + side + halo, length)
+    return slice(start, end), slice(first, last), slice(start - first, end - first)
+
+
+def bands(height: int, rows: int, every: int = 1) -> Iterator[slice]:
+    """Slices of at most `rows` rows that together cover the image, or every second, third, ... of them.
+
+    Example:
+        >>> list(bands(5, 2))
+        [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    return (slice(first, min(first + rows, height)) for first in range(0, height, rows * every))
+
+
+def linear_from_srgb(value: np.ndarray) -> np.ndarray:
+    """Decode sRGB (IEC 61966-2-1): values in [0, 1] to linear light in [0, 1], float32."""
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def srgb_from_linear(value: np.ndarray) -> np.ndarray:
+    """Encode linear light in [0, 1] as sRGB (IEC 61966-2-1), float32."""
+    curve = 1.055 * np.maximum(value, 0) ** (1 / 2.4) - 0.055
+    return np.where(value <= 0.0031308, value * 12.92, curve).astype(np.float32)
+
+
+def magnitude_colors(magnitude: np.ndarray, size: tuple[int, int], limit: float = 1.0) -> np.ndarray:
+    """Action magnitudes as colours, one block per agent: (C, h, w) -> (*size, 3) float32 in [0, 1].
+
+    White is no change, orange brightens, blue darkens. Channels are averaged.
+
+    Args:
+        magnitude: (C, h, w), see `rlenhance.learning.actions.ActionSet.magnitude`.
+        size: (height, width) in pixels.
+        limit: magnitude of the full colour.
+    """
+    amount = (magnitude.mean(axis=0) / limit).clip(-1, 1)[..., None]
+    colors = np.ones((*amount.shape[:2], 3), np.float32)
+    for sign, color in ((-1, _DARKENS), (1, _BRIGHTENS)):
+        colors = colors + (sign * amount).clip(0, None) * (np.array(color, np.float32) - 1)
+    rows, columns = (np.arange(pixels) * agents // pixels for pixels, agents in zip(size, amount.shape, strict=False))
+    return np.asarray(colors[rows][:, columns], np.float32)

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import check_planes, pad_planes, pixel_shuffle, pixel_unshuffle
-from rlenhance.core.tiling import tiles
+from rlenhance.core.pixels import check_planes, pad_planes, pixel_shuffle, pixel_unshuffle, tiles
 from rlenhance.engine.networks import NETWORKS, Network
 from rlenhance.ops.filters_batched import PIXELRL_FILTERS, apply_all
 from rlenhance.ops.noise_estimation import estimate_sigma

@@ -6,6 +6,7 @@ What is around a graph (pixels as channels and back, padding, enlargement) is do
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE, picture_statistics
 
 #: Networks by the name of their model.
 NETWORKS: Registry[type[Network]] = Registry("exported network")
+#: Names of models whose networks other modules of the engine register -> the module, imported when it is needed.
+_ELSEWHERE = {"filter_policy": "filters", "kernel_denoiser": "pixel_kernels", "pixel_policy": "latent",
+              "small_tools": "small_tools"}
 #: Files of a checkpoint: its graphs by part, of which most networks have one.
 EXPORT = "{part}.onnx"
 #: The export where another ONNX file has its name: model.onnx of a folder for model hubs is a graph with its weights.
@@ -91,10 +95,19 @@ def load(folder: Path, config: Mapping[str, Any], weights: Mapping[str, np.ndarr
         UsageError: the export is damaged.
         StaleExport: it was written for another config, for weights of other shapes, or by another version.
     """
-    name = config["model"]["name"]
-    if name not in NETWORKS or not export_path(folder, "model").is_file():
+    if not export_path(folder, "model").is_file():
         return None
-    return NETWORKS[name](folder, config, weights, backend)
+    network = network_class(config["model"]["name"])
+    return None if network is None else network(folder, config, weights, backend)
+
+
+def network_class(name: str) -> type[Network] | None:
+    """The class of a network on an exported graph, by the name of its model; None for another name."""
+    if name in _ELSEWHERE:
+        import_module(f"rlenhance.engine.{_ELSEWHERE[name]}")
+    if name not in NETWORKS:
+        return None
+    return NETWORKS[name]
 
 
 class NoiseConditioned(Network):

@@ -12,12 +12,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.installation import install_line
 from rlenhance.core.torch_parts import torch_part
-from rlenhance.engine import filters, latent, networks, pixel_kernels, small_tools  # noqa: F401 - they are registered there
-from rlenhance.engine.completion import ResidualCompletion
-from rlenhance.engine.episode import CompactEpisode, CompactPolicy
-from rlenhance.engine.tool_gains import ToolGains
-from rlenhance.hub.info import CONFIG, MODEL, find_checkpoint, read_config, read_info
-from rlenhance.hub.weight_files import check_digests, read_weights
+from rlenhance.hub.info import CONFIG, MODEL, check_digests, find_checkpoint, read_config, read_info, read_weights
 
 
 def open_network(folder: Path | str, device: str = "cpu") -> Any:
@@ -57,8 +52,11 @@ def _engine_network(folder: Path) -> Any:
         read_info(folder)  # every number of the spec is checked: nothing below asks for more than a machine has
         check_digests(folder, config, (MODEL,))
         opener = direct_opener(spec)
-        return networks.load(folder, config, read_weights(folder)) if opener is None else \
-            opener(spec, read_weights(folder))
+        if opener is not None:
+            return opener(spec, read_weights(folder))
+        from rlenhance.engine.networks import load
+
+        return load(folder, config, read_weights(folder))
     except (UsageError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
         if find_spec("torch") is None:  # which says more exactly what is wrong
             if isinstance(error, UsageError) and str(folder) in str(error):
@@ -68,11 +66,20 @@ def _engine_network(folder: Path) -> Any:
 
 
 def direct_opener(spec: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], Any] | None:
-    """What makes a network that the engine computes without an export, of its spec and weights; None for others."""
+    """What makes a network that the engine computes without an export, of its spec and weights; None for others.
+
+    Modules are imported as they are needed: a photograph waits for none of another network.
+    """
     if spec.get("name") == "tool_gains":
+        from rlenhance.engine.tool_gains import ToolGains
+
         return ToolGains
     if spec.get("name") == "prior":
+        from rlenhance.engine.completion import ResidualCompletion
+
         return ResidualCompletion
+    from rlenhance.engine.episode import CompactEpisode, CompactPolicy
+
     if CompactPolicy.supports(spec):
         return lambda spec, weights: CompactEpisode(CompactPolicy(spec, weights))
     return None

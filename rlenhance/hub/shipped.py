@@ -1,4 +1,4 @@
-"""The shipped models: NAME/model.safetensors, NAME/config.json, NAME/card.md, and SHA256SUMS.
+"""The shipped models: NAME/model.safetensors, NAME/config.json, NAME/card.md, and SHA256SUMS; and which model is meant.
 
 Checksums are verified at every use. Listing them needs the standard library only.
 """
@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core import Purpose
 from rlenhance.core.errors import UsageError
-from rlenhance.hub.info import CONFIG, MODEL, ModelInfo, read_info
+from rlenhance.hub.info import CONFIG, MODEL, ModelInfo, find_checkpoint, read_info
 
 #: Folder of the shipped models.
 FOLDER = Path(__file__).parent / "weights"
@@ -25,6 +26,10 @@ HEADINGS = ("Data", "Recipe", "Command", "Seeds", "Scores", "Limits", "Licence o
 LARGEST = 2_000_000
 #: Pattern of names.
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+#: The command of each purpose, which is also the verb.
+COMMANDS: Mapping[Purpose, str] = {"enhance": "enhance", "denoise": "denoise", "completion": "complete",
+                                   "upscale": "upscale", "restore": "restore"}
+_RUNS = Path("runs/lol")
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,43 @@ def locate(model: Path | str, folder: Path | None = None) -> Path:
     if path.resolve().parent == folder.resolve():
         verify(path)
     return path
+
+
+def find_model(model: Path | str, purpose: Purpose) -> tuple[Path, ModelInfo]:
+    """The checkpoint of a model and its info.
+
+    Args:
+        model: name of a shipped model, a run folder, or a checkpoint in it.
+        purpose: the one it must have.
+
+    Raises:
+        UsageError: there is none; or it has another purpose, whose command is named.
+    """
+    folder = find_checkpoint(locate(model))
+    info = read_info(folder)
+    if info.purpose != purpose:
+        other, own = COMMANDS[info.purpose], COMMANDS[purpose]
+        kind = f"{other} (its scale is 1)" if purpose == "upscale" else other
+        more = f", or rlenhance enhance --denoiser {model} behind another" if info.purpose == "denoise" else ""
+        raise UsageError(f"{model}: a model to {kind}, not to {own}: rlenhance {other} is the command for it{more}; "
+                         f"leave out the model, or name one to {own}")
+    return folder, info
+
+
+def resolve_model(model: Path | str | None) -> Path | str:
+    """The named model; else the shipped default; else the newest run of low-light enhancement.
+
+    Raises:
+        UsageError: none is named, shipped or trained.
+    """
+    model = default_model() if model is None else model
+    if model is not None:
+        return model
+    found = sorted(_RUNS.glob("*/best/config.json"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(f"no trained model in {_RUNS}: train one with python -m rlenhance.experiments.lol_train (five "
+                         f"minutes), or name one, as in RUN/best")
+    return found[-1].parent
 
 
 def verify(place: Path) -> None:

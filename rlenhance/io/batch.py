@@ -28,13 +28,12 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError, describe_failure
-from rlenhance.io.containers import CONTAINERS, result_extension
+from rlenhance.io.containers import CONTAINERS, is_clip, result_extension
 from rlenhance.io.discovery import STDIO
 from rlenhance.io.files import FileAppeared, Photo, decode_within, encode, read_bounded, remove_leftovers, write_bytes
 from rlenhance.io.files import read as read_file
 from rlenhance.io.limits import MEGAPIXELS
 from rlenhance.io.output_plan import BatchPlan, Job, check_name
-from rlenhance.io.video_formats import is_clip
 
 #: Processes a photograph: the result (the same object where nothing changed), and what was decided, for the report.
 Process = Callable[[Photo], tuple[Photo, Mapping[str, Any]]]

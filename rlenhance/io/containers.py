@@ -1,13 +1,13 @@
-"""Image file formats: their first bytes, what each can hold, and their file extensions."""
+"""File formats of pictures: their first bytes, what each can hold, and their file extensions; those of clips."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io.video_formats import is_clip
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ _BY_EXTENSION = {ending: kind for kind in CONTAINERS.values() for ending in kind
 #: File extensions that are read, and those that are written.
 EXTENSIONS = tuple(_BY_EXTENSION)
 WRITABLE = tuple(ending for ending, kind in _BY_EXTENSION.items() if kind.writable)
+#: File extensions of clips that are written -> the name of the container.
+WRITABLE_CLIPS: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
+                              ".avi": "avi", ".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts", ".3gp": "3gp"}
+#: Those of all clips, also of those that are only read.
+CLIP_EXTENSIONS = (*WRITABLE_CLIPS, ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".vob", ".asf")
 
 _SIGNATURES = (  # first bytes of a file -> format
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"),
@@ -83,6 +88,22 @@ def container_of(ending: str) -> Container:
     return found
 
 
+def is_clip(path: Path) -> bool:
+    """Whether a file is a clip, by its extension."""
+    return path.suffix.lower() in CLIP_EXTENSIONS
+
+
+def clip_container(path: Path) -> str:
+    """The container of a clip's file extension.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    if path.suffix.lower() not in WRITABLE_CLIPS:
+        raise UsageError(f"{path}: clips are written as {' '.join(WRITABLE_CLIPS)}; name one of them")
+    return WRITABLE_CLIPS[path.suffix.lower()]
+
+
 #: Message for a clip where a photograph is expected.
 CLIP = "a clip, and this takes photographs alone (rlenhance enhance takes clips)"
 
@@ -100,7 +121,10 @@ def check_kind(path: Path) -> None:
 
 
 def result_extension(ending: str) -> str:
-    """The extension of the result of a file with this extension: the same, or .tif where it cannot be written."""
+    """The extension of the result of a file with this extension: the same, or .tif (of a clip .mkv) where it cannot be
+    written."""
+    if ending.lower() in CLIP_EXTENSIONS:
+        return ending if ending.lower() in WRITABLE_CLIPS else ".mkv"
     kind = _BY_EXTENSION.get(ending.lower())
     return ending if kind is None or kind.writable else ".tif"
 

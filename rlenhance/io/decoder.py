@@ -12,11 +12,10 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, features
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.io import exif, jpeg, png, tiff
+from rlenhance.io import jpeg
 from rlenhance.io.containers import CONTAINERS, Container, container_by_extension, sniff
 from rlenhance.io.limits import DAMAGE, MEGAPIXELS, check_size, note
 from rlenhance.io.photo import Encoding, Metadata, Photo
-from rlenhance.io.profiles import WideGamut, open_profile, spread, to_srgb
 
 _BAND = 1 << 22  # pixels that are converted at a time
 # Bytes of pixels, of one bit each for JPEG and BMP, that a byte of a file can stand for: Deflate gives 1032; a block of
@@ -66,17 +65,24 @@ def _decode(data: bytes, name: str, kind: Container, megapixels: float) -> Photo
     if kind.name == "AVIF" and not features.check("avif"):
         raise UsageError(f'{name}: this Pillow reads no AVIF: pip install "pillow>=11.3"')
     if kind.name == "PNG":
-        if png.is_animated(data):
+        from rlenhance.io.png import is_animated, read_metadata, strip_metadata
+
+        if is_animated(data):
             raise UsageError(f"{name}: an animation; save one frame as a picture of its own")
-        metadata, turn = png.read_metadata(data, name)
-        data = png.strip_metadata(data)
+        metadata, turn = read_metadata(data, name)
+        data = strip_metadata(data)
     if kind.name == "JPEG":
         data, block, lost = jpeg.bounded(data)
         if lost:
             note(name, f"{lost} segments of its metadata are left out: {jpeg.MOST_METADATA} are read")
     pixels, encoding, said = _by_pillow(data, name, kind, megapixels)
     if kind.name == "JPEG":
-        metadata, turn = _from_info({"dpi": exif.resolution(block), **said, "exif": block}, name)
+        resolution = None
+        if block:
+            from rlenhance.io import exif
+
+            resolution = exif.resolution(block)
+        metadata, turn = _from_info({"dpi": resolution, **said, "exif": block}, name)
     elif kind.name != "PNG":
         metadata, turn = _from_info(said, name)
         turn = said.get("turn", turn)  # of an AVIF
@@ -127,6 +133,8 @@ def _opened(kind: Container, data: bytes) -> Image.Image:
 
 
 def _from_tiff(data: bytes, name: str, megapixels: float) -> Photo:
+    from rlenhance.io import tiff
+
     head = tiff.read_head(data)
     check_size(name, head.width, head.height, megapixels)
     if head.raw:
@@ -227,20 +235,25 @@ def _read_deep(data: bytes, kind: Container, depth: int) -> np.ndarray:
     pixels = imagecodecs.png_decode(data) if kind.name == "PNG" else imagecodecs.avif_decode(data)
     if pixels.dtype != np.uint16:
         raise ValueError(f"its pixels are {pixels.dtype}")
-    pixels = spread(pixels, (1 << depth) - 1) if depth < 16 else pixels
+    if depth < 16:
+        from rlenhance.io.profiles import spread
+
+        pixels = spread(pixels, (1 << depth) - 1)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
     """Metadata and orientation from Pillow's `info`."""
     found, turn = Metadata(icc=info.get("icc_profile") or None), 0
+    packet = info.get("xmp")
+    if info.get("exif") or packet:
+        from rlenhance.io import exif
     if info.get("exif"):
         try:
             block, turn = exif.apply_orientation(info["exif"])
             found = replace(found, exif=block)
         except DAMAGE as error:
             note(name, f"its EXIF is damaged and left out ({error})")
-    packet = info.get("xmp")
     if packet:
         packet, turned = exif.apply_xmp_orientation(packet.encode() if isinstance(packet, str) else packet)
         found, turn = replace(found, xmp=packet), turn or turned
@@ -257,6 +270,8 @@ def _from_info(info: Mapping[str, Any], name: str) -> tuple[Metadata, int]:
 
 def _from_directory(data: bytes, name: str) -> tuple[Metadata, int]:
     """Metadata and orientation from a TIFF's first directory."""
+    from rlenhance.io import exif
+
     try:
         block, turn, others, lost = exif.from_tiff(data)
         if lost:
@@ -283,6 +298,8 @@ def _photo(pixels: np.ndarray, encoding: Encoding, metadata: Metadata, turn: int
     pixels = np.ascontiguousarray(pixels[..., :3])
     wide = None
     if metadata.icc and not (grey and metadata.icc[16:20] == b"GRAY"):
+        from rlenhance.io.profiles import WideGamut, open_profile, to_srgb
+
         try:
             profile = open_profile(metadata.icc)
             if profile is not None and not grey:

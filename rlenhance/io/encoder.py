@@ -9,12 +9,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import exif, png, tiff
 from rlenhance.io.containers import Container, container_of
-from rlenhance.io.jpeg_strips import STRIP, encode_strips
+from rlenhance.io.jpeg import STRIP, encode_strips
 from rlenhance.io.limits import check_quality, note
 from rlenhance.io.photo import Metadata, Photo
 
@@ -80,6 +79,8 @@ def _supported_metadata(photo: Photo, container: Container) -> Metadata:
 
 def _shorter_exif(block: bytes, name: str) -> bytes | None:
     """The block without the maker note, if a JPEG can hold that."""
+    from rlenhance.io import exif
+
     try:
         shorter = exif.without_maker_note(block)
     except (ValueError, struct.error):
@@ -121,6 +122,8 @@ def _save(array: np.ndarray, photo: Photo, container: Container, metadata: Metad
     file = io.BytesIO()
     options: Any = photo.encoding.options if photo.encoding and photo.encoding.container == container.name else {}
     if container.name == "TIFF":
+        from rlenhance.io import tiff
+
         compression = options.get("compression", 8)
         compression = compression if compression in tiff.KEPT_COMPRESSIONS else 8
         tiff.write(file, array, metadata, compression=compression, name=photo.name)
@@ -156,18 +159,32 @@ def _by_pillow(image: Image.Image, container: Container, metadata: Metadata, cho
     if container.name == "JPEG":
         choices |= {"extra": _resources(metadata.iptc), "dpi": metadata.dpi,
                     "comment": next((body for kind, body in metadata.texts if kind == b"COM"), None)}
-    file = io.BytesIO()
     try:
-        image.save(file, container.name, **{key: value for key, value in choices.items() if value not in (None, b"")})
+        file = _saved(image, container.name, {key: value for key, value in choices.items() if value not in (None, b"")})
     except (OSError, ValueError) as error:
         raise UsageError(f"{image.width}x{image.height} pixels cannot be written as {container.name} ({error}); "
                          f"use the format png") from error
     return _with_metadata(file.getvalue(), metadata) if container.name == "PNG" else file.getvalue()
 
 
+class _JpegFile(io.BytesIO):
+    """By its name, Pillow (from 12 on) knows the format without importing the plugins of four others."""
+
+    name = "picture.jpg"
+
+
+def _saved(image: Image.Image, name: str, options: dict[str, Any]) -> io.BytesIO:
+    """A Pillow image as a file."""
+    file = _JpegFile() if name == "JPEG" else io.BytesIO()
+    image.save(file, None if name == "JPEG" else name, **options)
+    return file
+
+
 def _with_metadata(data: bytes | bytearray, metadata: Metadata) -> bytes:
     """A PNG's metadata stands behind its header, which is 33 bytes long."""
-    return b"".join([data[:33], png.metadata_chunks(metadata), memoryview(data)[33:]])
+    from rlenhance.io.png import metadata_chunks
+
+    return b"".join([data[:33], metadata_chunks(metadata), memoryview(data)[33:]])
 
 
 def _deep_png(array: np.ndarray, metadata: Metadata) -> bytes:
@@ -208,10 +225,9 @@ def _steps(tables: dict[int, list[int]]) -> int:
 
 @lru_cache
 def _tables(quality: int) -> dict[int, list[int]]:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(file, "JPEG", quality=quality)
-    with Image.open(file, formats=["JPEG"]) as image:
-        return getattr(image, "quantization")  # noqa: B009  (not in Pillow's types)
+    file = _saved(Image.new("RGB", (8, 8)), "JPEG", {"quality": quality})
+    file.seek(0)
+    return dict(JpegImagePlugin.JpegImageFile(file).quantization)
 
 
 def _resources(iptc: bytes | None) -> bytes:
@@ -228,6 +244,8 @@ def _bilevel(array: np.ndarray, photo: Photo, container: Container, metadata: Me
         note(photo.name, "it is a file of black and white alone; values between them become the nearer of the two")
     white = array[..., 0] > 127
     if container.name == "TIFF":
+        from rlenhance.io import tiff
+
         file = io.BytesIO()
         tiff.write(file, white[..., None], metadata, compression=8, name=photo.name)
         return file.getvalue()
@@ -252,6 +270,8 @@ def _palette(array: np.ndarray, photo: Photo, container: Container, metadata: Me
     if container.name == "TIFF":
         if array.shape[2] == 4:
             return _save(array, photo, container, metadata, None)
+        from rlenhance.io import tiff
+
         file = io.BytesIO()
         tiff.write(file, indices[..., None], metadata, compression=8, palette=table[:, :3], name=photo.name)
         return file.getvalue()

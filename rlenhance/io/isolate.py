@@ -237,7 +237,11 @@ def _serve(number: int) -> None:
     from imagecodecs import jpeg8_decode  # noqa: F401  (the libraries, before the limits hold)
 
     import rlenhance.io.decoder
-    import rlenhance.io.openers  # noqa: F401
+    import rlenhance.io.exif
+    import rlenhance.io.openers
+    import rlenhance.io.png
+    import rlenhance.io.profiles
+    import rlenhance.io.tiff  # noqa: F401
 
     send_value(other, None)
     idle = _address_space()

@@ -1,23 +1,36 @@
-"""JPEG segments: what a decoder is given, so that its work is linear in the file.
+"""JPEG segments: what a decoder is given, so that its work is linear in the file, and a large one encoded in strips.
 
 Decoders join the segments of metadata one by one, and decode a progressive picture once per scan. (ITU-T T.81, annex B)
+
+A large JPEG is encoded strip by strip, in the memory of one strip. Each strip is encoded as a picture of its own. Their
+entropy-coded data, joined with restart markers, are one scan of the whole picture: a restart resets the prediction of
+the DC coefficients, as the beginning of a picture does, so that the coefficients are those of the whole picture encoded
+at once. (ITU-T T.81, B.2.4.4 and F.1.1.5.1)
 """
 
 from __future__ import annotations
 
+import io
 import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
 
 #: Scans that are decoded; encoders write 10, and at most some 40.
 MOST_SCANS = 64
 #: Segments of metadata that are read: a colour profile of the largest size has 255.
 MOST_METADATA = 300
 _MOST_SEGMENTS = 10_000
-_SOS, _EOI, _COMMENT, _APP = 0xDA, 0xD9, 0xFE, range(0xE0, 0xF0)
+_SOF0, _SOS, _EOI, _COMMENT, _APP = 0xC0, 0xDA, 0xD9, 0xFE, range(0xE0, 0xF0)
 _ALONE = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
 _MARKER = re.compile(rb"\xff+[^\xff\x00]", re.DOTALL)
 _EXIF, _PICTURES = b"Exif\0\0", b"MPF\0"
 _LARGEST_TABLE = 4096  # bytes of the table of a JPEG's other pictures (CIPA DC-007)
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+#: Pixels of a strip, about; smaller pictures are encoded at once.
+STRIP = 1 << 20
+_LONGEST = 0xFFFF  # units between two restart markers, at most
+_UNITS = {0: (8, 8), 1: (16, 8), 2: (16, 16)}  # Pillow's chroma subsampling -> width and height of a coded unit
 
 
 def bounded(data: bytes) -> tuple[bytes, bytes, int]:
@@ -78,3 +91,47 @@ def _scans(data: bytes, at: int) -> int:
         count += data[found.end() - 1] == _SOS
         at = _end(data, found.end() - 2)
     return count
+
+
+def strips_of(array: np.ndarray, subsampling: int) -> tuple[int, int]:
+    """Rows of a strip, and the coded units that it holds.
+
+    Args:
+        array: (H, W, channels).
+        subsampling: 0, 1 or 2, see Pillow.
+    """
+    width, height = (8, 8) if array.shape[2] == 1 else _UNITS[subsampling]
+    across = -(-array.shape[1] // width)
+    down = max(1, min(STRIP // (array.shape[1] * height), _LONGEST // across))
+    return down * height, down * across
+
+
+def encode_strips(array: np.ndarray, subsampling: int, encode: Callable[[np.ndarray, int], bytes]) -> bytes:
+    """The bytes of a baseline JPEG.
+
+    Args:
+        array: (H, W, channels).
+        subsampling: 0, 1 or 2, see Pillow.
+        encode: encodes some rows as a baseline JPEG with the standard Huffman tables and a restart marker after so many
+            coded units.
+    """
+    rows, units = strips_of(array, subsampling)
+    file = io.BytesIO()  # parts to be joined would take their memory twice
+    for part in _joined((encode(array[top : top + rows], units) for top in range(0, len(array), rows)), len(array)):
+        file.write(part)
+    return file.getvalue()
+
+
+def _joined(strips: Iterator[bytes], height: int) -> Iterator[bytes]:
+    for number, data in enumerate(strips):
+        at, frame = 2, 0
+        while data[at + 1] != _SOS:
+            frame = at if data[at + 1] == _SOF0 else frame
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if number == 0:
+            yield data[: frame + 5] + height.to_bytes(2, "big") + data[frame + 7 : at]
+        else:
+            yield bytes([0xFF, 0xD0 + (number - 1) % 8])
+        yield data[at:-2]
+    yield b"\xff\xd9"

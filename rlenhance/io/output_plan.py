@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlenhance.core.errors import UsageError, refuse_os_errors
-from rlenhance.io.containers import EXTENSIONS, check_kind, result_extension
+from rlenhance.io.containers import (
+    CLIP_EXTENSIONS,
+    EXTENSIONS,
+    check_kind,
+    clip_container,
+    is_clip,
+    result_extension,
+)
 from rlenhance.io.discovery import (
     STDIO,
     FoundPhoto,
@@ -24,7 +31,6 @@ from rlenhance.io.discovery import (
     iter_files,
     iter_photos,
 )
-from rlenhance.io.video_formats import CLIP_EXTENSIONS, WRITABLE_CLIPS, container_of, is_clip
 
 if TYPE_CHECKING:
     from rlenhance.io.shard import Shard
@@ -126,8 +132,6 @@ class OutputNaming:
         """The extension of a result: `extension`, or the source's; Matroska's for clips that cannot be written."""
         if self.extension is not None and is_clip(Path(f"x{self.extension}")) == is_clip(source):
             return self.extension
-        if is_clip(source):
-            return source.suffix if source.suffix.lower() in WRITABLE_CLIPS else ".mkv"
         return result_extension(source.suffix)
 
     def results(self, photos: Collection[Path], beside: bool) -> set[Path]:
@@ -212,14 +216,15 @@ def _check_clips(jobs: list[Job]) -> None:
         if is_clip(job.source) and job.target == STDIO:
             raise UsageError(f"{job.source}: a clip is written to a file; name one (out)")
         if is_clip(job.source):
-            container_of(job.target)
+            clip_container(job.target)
         elif is_clip(job.target):
             raise UsageError(f"{job.target}: a photograph does not become a clip; name a picture file")
 
 
 def _without_results(found: list[FoundPhoto], naming: OutputNaming,
                      beside: bool) -> tuple[list[FoundPhoto], tuple[Path, ...]]:
-    made = naming.results([photo.path for photo in found if not photo.explicit], beside)
+    listed = [photo.path for photo in found if not photo.explicit]
+    made = naming.results(listed, beside) if listed else set[Path]()
     return [photo for photo in found if photo.path not in made], tuple(sorted(made))
 
 

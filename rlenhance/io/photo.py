@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from rlenhance.io.exif import resized
-from rlenhance.io.profiles import WideGamut
+if TYPE_CHECKING:
+    from rlenhance.io.profiles import WideGamut
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ class Photo:
                 hidden, colors = (part.repeat(scale, axis=0).repeat(scale, axis=1) for part in (hidden, colors))
                 alpha = np.where(hidden, 0, alpha).astype(alpha.dtype)
             if metadata.exif:
+                from rlenhance.io.exif import resized
+
                 metadata = replace(metadata, exif=resized(metadata.exif, width, height))
         if hidden is not None:
             pixels = np.where(hidden[..., None], colors, pixels)

@@ -6,15 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 
 from rlenhance.core.errors import UsageError
-
-#: File extensions that are written -> the name of the container.
-WRITABLE_CLIPS: Mapping[str, str] = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
-                              ".avi": "avi", ".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts", ".3gp": "3gp"}
-#: File extensions of clips, those that cannot be written among them.
-CLIP_EXTENSIONS = (*WRITABLE_CLIPS, ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".vob", ".asf")
 
 #: FFmpeg's names of the containers that are read: those of the extensions, which hold their pictures themselves.
 READABLE_CLIPS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo",
@@ -97,22 +90,6 @@ class VideoEncoding:
     options: Mapping[str, str]
     quantiser: int | None
     notes: tuple[str, ...]
-
-
-def is_clip(path: Path) -> bool:
-    """Whether a file is a clip, by its extension."""
-    return path.suffix.lower() in CLIP_EXTENSIONS
-
-
-def container_of(path: Path) -> str:
-    """The container of a file extension.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
-    if path.suffix.lower() not in WRITABLE_CLIPS:
-        raise UsageError(f"{path}: clips are written as {' '.join(WRITABLE_CLIPS)}; name one of them")
-    return WRITABLE_CLIPS[path.suffix.lower()]
 
 
 def choose_encoding(picture: FrameFormat, container: str, supported: set[str]) -> VideoEncoding:

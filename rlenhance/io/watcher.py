@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError
+from rlenhance.io.containers import CLIP_EXTENSIONS
 from rlenhance.io.discovery import iter_photos
-from rlenhance.io.video_formats import CLIP_EXTENSIONS
 
 #: Size in bytes and modification time in nanoseconds; another stamp is another file.
 Stamp = tuple[int, int]

@@ -1,4 +1,5 @@
-"""Noise of processed files: what a camera's smoothing and coding have left, from statistics of flat blocks."""
+"""Noise of processed files: what a camera's smoothing and coding have left, from statistics of flat blocks; and which
+kind of noise a photograph shows, that or a sensor's."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.tiling import bands
-from rlenhance.ops.noise_estimation import noise_map
+from rlenhance.core.pixels import bands
+from rlenhance.ops.noise_estimation import NoiseModel, estimate_noise, noise_map
 
 _SIDE, _LEVELS = 16, 4  # pixels along a block; scales, each half of the one before
 _ENOUGH, _ROWS = 2_000_000, 256  # pixels that are read, in bands of so many rows spread over the picture
@@ -24,6 +25,9 @@ _LEAST = 0.05  # 255ths: deviations below it are not distinguished
 _CODED = 0.15  # of `_grid`, from which on a picture has the grid of a JPEG
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _SECOND = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32) / 6
+_CLEAN = 1.5  # 255ths below which a picture counts as clean
+_COLORLESS = -1.2  # octaves: fine noise whose colours are weaker than its brightness by more is texture
+_FINE = 0.6  # share of the noise that second differences see, from which on it is that of a sensor
 #: Pixels along a side below which nothing is said.
 SMALLEST_SIDE = 64
 #: 255ths, added to a deviation before its logarithm is taken.
@@ -200,3 +204,65 @@ def perceptron(weights: Mapping[str, np.ndarray], statistics: np.ndarray) -> np.
         if layer < last:
             values = values * (0.5 + 0.5 * np.tanh(0.5 * values))  # SiLU, without overflow
     return np.asarray(values[:, 0])
+
+
+@dataclass(frozen=True)
+class SeenNoise:
+    """The noise of a photograph, measured or named.
+
+    Attributes:
+        kind: "none"; "fine": of a sensor, or even, independent from pixel to pixel; "camera": smoothed or coded;
+            "named".
+        level: standard deviation, root mean square over the picture, in 255ths.
+        coded: the picture is, or was, a JPEG.
+        model: by brightness; None where it is named.
+    """
+
+    kind: str
+    level: float
+    coded: bool = False
+    model: NoiseModel | CameraNoise | None = None
+
+    @property
+    def words(self) -> str:
+        """For people: "camera noise 4.1/255, coded"."""
+        if self.kind == "none":
+            return "no noise seen"
+        if self.kind == "named":
+            return f"noise {self.level:g}/255, named"
+        return f"{'camera ' * (self.kind == 'camera')}noise {self.level:.1f}/255" + ", coded" * self.coded
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {"noise": round(self.level, 3), "kind": self.kind, "coded": self.coded, "words": self.words}
+
+    def map(self, picture: np.ndarray, noise_floor: float = 0.0) -> np.ndarray:
+        """The noise map of a picture or a part of it, (1, 1, h, w): see `noise_map`."""
+        if self.model is None:
+            return np.full((1, 1, 1, 1), self.level / 255, np.float32)
+        return noise_map(picture, self.model, noise_floor=noise_floor)
+
+
+def see_noise(pixels: np.ndarray, coded: bool = False) -> SeenNoise:
+    """Measure the noise of a picture.
+
+    What second differences see as strong as it is counts as fine noise; of noise that a camera has smoothed or coded
+    they see a part, and statistics at coarser scales measure how strong it is. Small pictures have fine noise. Texture
+    is distinguished from fine noise by its colours, which are calmer than its brightness.
+
+    Args:
+        pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB.
+        coded: its file is a JPEG.
+    """
+    camera = estimate_camera_noise(pixels)
+    level, told = 255 * camera.level, min(pixels.shape[:2]) >= SMALLEST_SIDE
+    if told and level < _CLEAN:
+        return SeenNoise("none", level, coded or camera.coded, camera)
+    fine = estimate_noise(pixels)
+    seen = 255 * float(np.sqrt(np.square(noise_map(pixels, fine)).mean()))
+    if seen >= _FINE * level:
+        if told and camera.color < _COLORLESS:
+            return SeenNoise("none", level, coded or camera.coded, camera)
+        return SeenNoise("fine", seen, coded or camera.coded, fine)
+    return SeenNoise("camera", level, coded or camera.coded, camera)

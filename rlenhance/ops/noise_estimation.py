@@ -11,10 +11,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import resize_planes, to_planes
-from rlenhance.core.tiling import bands
+from rlenhance.core.pixels import bands, linear_from_srgb, resize_planes, srgb_from_linear, to_planes
 from rlenhance.ops.noise_pyramid import reduced_picture
 
 _SIDE = 16  # pixels along a block whose noise is measured

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.machine import compiled_functions, release_free_memory, thread_count
-from rlenhance.core.tiling import bands
+from rlenhance.core.pixels import bands
 
 #: Removes noise: (h, w, 3) float32 in [0, 1] -> the same; of a picture that is reduced, with its noise.
 Denoise = Callable[[np.ndarray], np.ndarray]

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.tiling import bands
+from rlenhance.core.pixels import bands
 
 _SOFT = 0.01  # of the longer side: width of the soft edge
 _ROWS = 256  # that are blended at once

@@ -11,10 +11,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import resized_planes
-from rlenhance.core.tiling import bands
+from rlenhance.core.pixels import bands, linear_from_srgb, resized_planes, srgb_from_linear
 
 #: Temperatures of light, in kelvin, that are corrected: from lamps to a blue sky.
 COOLEST_LIGHT, HOTTEST_LIGHT = 2500, 12000

@@ -32,9 +32,11 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import check_planes, to_planes
 from rlenhance.core.torch_parts import torch_part
 from rlenhance.hub import shipped
-from rlenhance.io import Outcome, OutputNaming, Photo, make_plan, run_batch
+from rlenhance.hub.shipped import find_model
+from rlenhance.io.batch import Outcome, run_batch
+from rlenhance.io.output_plan import OutputNaming, make_plan
+from rlenhance.io.photo import Photo
 from rlenhance.ops.region import blend_region, check_region, region_weights
-from rlenhance.pipelines.model_choice import find_model
 from rlenhance.pipelines.options import S, from_json
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ class ImagePipeline(ABC, Generic[S]):
     def __init__(self, model: Path | str | None = None, settings: S | None = None, *,
                  device: Any = "cpu", region: np.ndarray | None = None,
                  on_progress: Callable[[float], None] | None = None, **changes: Any):
-        from rlenhance.core.devices import AUTO, resolve_device
+        from rlenhance.core.machine import AUTO, resolve_device
 
         self.settings: S = replace(self.Settings() if settings is None else settings, **changes)
         self.device, self._falls_back = resolve_device(device), str(device) == AUTO

@@ -120,7 +120,7 @@ def bend(curve: str, values: np.ndarray, gain: float) -> np.ndarray:
     """
     import numpy as np
 
-    from rlenhance.core.color import linear_from_srgb, srgb_from_linear
+    from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 
     values = np.asarray(values, np.float32).clip(0, 1)
     if curve == "model":

@@ -66,10 +66,9 @@ class Completer(ImagePipeline[CompleteSettings]):
     Settings = CompleteSettings
 
     def _load(self) -> None:
-        model = self.named
-        if model is None:
-            model = SHIPPED if (shipped.FOLDER / SHIPPED).is_dir() else FALLBACK
-        self.filled_by, self._rule, self._side = str(model), find_method(model), 0
+        default = self.named is None and (shipped.FOLDER / SHIPPED).is_dir()
+        model = SHIPPED if default else FALLBACK if self.named is None else self.named
+        self.filled_by, self._rule, self._side = str(model), None if default else find_method(model), 0
         if self._rule:
             return
         try:

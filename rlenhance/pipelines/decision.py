@@ -1,15 +1,31 @@
-"""What is decided on a photograph before it is rendered: see `Enhancer.decide` and `Enhancer.render`."""
+"""What is decided on a photograph before it is rendered, and what was done to it, in words.
+
+See `Enhancer.decide` and `Enhancer.render`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from rlenhance.core import ArrayAction
+from rlenhance.core.pixels import largest_channel
+from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 from rlenhance.ops.white_balance import NEUTRAL, apply_gains, auto_gains, describe_gains, kelvin_gains
-from rlenhance.pipelines.color_table import ColorTable
+
+if TYPE_CHECKING:
+    from rlenhance.io.photo import Photo
+    from rlenhance.pipelines.color_table import ColorTable
+
+_GRID = 256  # pixels along a side that are looked at, at least
+_BRIGHT, _FEW = 200, 0.005  # of 255; share of the picture
+_BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops
+_BURNT, _WAS_WHOLE = 250, 240  # of 255: the largest channel after, and before
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +93,58 @@ class Decision:
     noise: float | None = 0.0
     gains: np.ndarray | None = None
     table: ColorTable | None = None
+
+
+def every_other(photo: Photo) -> np.ndarray:
+    """A copy of every n-th visible pixel along each side, as few as are 256 or more: (h, w, 3), of the same dtype."""
+    down, across = (max(1, side // _GRID) for side in photo.pixels.shape[:2])
+    return photo.visible_pixels[::down, ::across].copy()
+
+
+def describe_change(before: np.ndarray, after: np.ndarray, levels: Mapping[str, float], denoised: float) -> str:
+    """What was done to a photograph, in a line: brightness, highlights, noise.
+
+    Args:
+        before, after: of the photograph and its result, see `every_other`.
+        levels: their mean brightness in [0, 1], "exposure_before" and "exposure".
+        denoised: share of the visible noise that was removed.
+    """
+    words = ["brightness {exposure_before:.2f} -> {exposure:.2f}".format(**levels)]
+    seen = [before, after]
+    if before.dtype != np.uint8:
+        factor = 1 / 257 if before.dtype == np.uint16 else 255.0
+        seen = [cv2.convertScaleAbs(pixels, alpha=factor) for pixels in seen]
+    burnt = newly_burnt(seen[1], seen[0])
+    if burnt >= _FEW:
+        words.append(f"{burnt:.1%} newly burnt")
+    elif (largest_channel(seen[0]) >= _BRIGHT).mean() >= _FEW:
+        words.append("highlights held")
+    if denoised:
+        words.append("noise taken out" if denoised == 1 else f"{denoised:.0%} of the noise taken out")
+    return ", ".join(words)
+
+
+def describe_shadows(part: np.ndarray, before: float, after: float) -> str:
+    """Words for a picture of which too little was recorded to make it as bright as others; empty for any other.
+
+    Args:
+        part: see `every_other`.
+        before, after: the mean brightness of the picture and of its result, in [0, 1].
+    """
+    top = np.iinfo(part.dtype).max if np.issubdtype(part.dtype, np.integer) else 1.0
+    black = float((largest_channel(part) <= _BLACK / 255 * top).mean())
+    before, after = max(before, 1e-4), max(after, 1e-4)
+    raised, usual = math.log2(after / before), math.log2(DEFAULT_EXPOSURE / before)
+    if black < _MOSTLY or usual - raised < _HELD_BACK:
+        return ""
+    return (f"almost nothing was recorded in {black:.0%} of the picture: raised by {raised:.1f} stops, not the "
+            f"{usual:.1f} of an even exposure")
+
+
+def newly_burnt(image: np.ndarray, initial: np.ndarray) -> float:
+    """Share of the pixels with a channel above 250 where the initial image had none at 240 or more.
+
+    Args:
+        image, initial: (H, W, 3) uint8.
+    """
+    return float(((largest_channel(image) > _BURNT) & (largest_channel(initial) < _WAS_WHOLE)).mean())

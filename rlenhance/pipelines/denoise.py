@@ -11,17 +11,15 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.core.machine import release_free_memory
-from rlenhance.core.pixels import to_pixels, to_planes
-from rlenhance.core.tiling import even_side, tiles
+from rlenhance.core.pixels import even_side, tiles, to_pixels, to_planes
 from rlenhance.hub.info import find_checkpoint, read_config, read_info
-from rlenhance.hub.shipped import locate
-from rlenhance.io import Photo
+from rlenhance.hub.shipped import COMMANDS, locate
+from rlenhance.io.photo import Photo
+from rlenhance.ops.camera_noise import SeenNoise, see_noise
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map
 from rlenhance.ops.noise_pyramid import REDUCED, shrink_noise
 from rlenhance.pipelines.base import ImagePipeline
-from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.options import DenoiseSettings
-from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 
 #: The shipped networks by their channels.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any, Self
 import cv2
 import numpy as np
 
-from rlenhance.core.devices import check_half
 from rlenhance.core.errors import UsageError
+from rlenhance.core.machine import check_half
 from rlenhance.core.pixels import blended, resize_planes, resized_planes, to_pixels, to_planes
 from rlenhance.hub import shipped
 from rlenhance.hub.info import read_info
-from rlenhance.io import Photo, read
 from rlenhance.io.batch import mean_level
+from rlenhance.io.files import read
+from rlenhance.io.photo import Photo
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
-from rlenhance.pipelines.change_words import describe_change, describe_shadows, every_other
-from rlenhance.pipelines.decision import Decision, White
+from rlenhance.pipelines.decision import Decision, White, describe_change, describe_shadows, every_other
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.options import EnhanceSettings
-from rlenhance.pipelines.preference_text import check_preferences
 
 if TYPE_CHECKING:
     from rlenhance.pipelines.looks import Look
@@ -125,7 +124,10 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if preference and not self._acts:
             raise UsageError(f"{self.folder}: a network that acts in one pass takes no preferences; "
                              f"got {', '.join(preference)}: use a policy")
-        check_preferences(preference, self.preference_ranges, self.auto_preferences)
+        if preference:
+            from rlenhance.pipelines.preference_text import check_preferences
+
+            check_preferences(preference, self.preference_ranges, self.auto_preferences)
 
     def with_settings(self, settings: EnhanceSettings | None = None, **changes: Any) -> Self:
         """See `ImagePipeline.with_settings`; changes have precedence over a look, and `settings` replace it."""

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core import ArrayAction
-from rlenhance.core.color import linear_from_srgb, magnitude_colors
-from rlenhance.core.pixels import to_pixels, to_planes
+from rlenhance.core.pixels import linear_from_srgb, magnitude_colors, to_pixels, to_planes
 from rlenhance.io import Photo
 from rlenhance.io.contact_sheet import Cell, downscale, thumbnail
 

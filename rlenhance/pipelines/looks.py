@@ -198,8 +198,7 @@ def statistics(pixels: np.ndarray) -> dict[str, float]:
     """The `STATISTICS` of a picture (H, W, 3), uint8, uint16 or float in [0, 1]."""
     import numpy as np
 
-    from rlenhance.core.color import linear_from_srgb
-    from rlenhance.core.pixels import resized_planes
+    from rlenhance.core.pixels import linear_from_srgb, resized_planes
     from rlenhance.ops.plane_statistics import auto_exposure
     from rlenhance.ops.white_balance import estimate_lights, warmth_and_tint
 

@@ -11,8 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import to_pixels, to_planes
-from rlenhance.core.tiling import bands, tiles
+from rlenhance.core.pixels import bands, tiles, to_pixels, to_planes
 from rlenhance.io import Photo
 from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.pipelines.base import ImagePipeline

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import area_means, reduced_by_area
-from rlenhance.core.tiling import bands
+from rlenhance.core.pixels import area_means, bands, reduced_by_area
 from rlenhance.engine.scores import SSIM_RADIUS, Scored, costs, ssim_map
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 

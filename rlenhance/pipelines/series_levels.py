@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.ops.white_balance import light_of_chroma, warmth_and_tint, white_curve
 
 #: Stops: the largest changes of what shows the same, in brightness and, against it, in a channel.

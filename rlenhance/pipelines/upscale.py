@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.pixels import enlarge_planes, resize_planes, to_pixels, to_planes
-from rlenhance.core.tiling import tiles
+from rlenhance.core.pixels import enlarge_planes, resize_planes, tiles, to_pixels, to_planes
 from rlenhance.io import Photo
 from rlenhance.io.limits import MEGAPIXELS, check_size
 from rlenhance.pipelines.base import ImagePipeline

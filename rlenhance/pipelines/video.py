@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.core.errors import UsageError
+from rlenhance.io.containers import clip_container
 from rlenhance.io.files import atomic_path
 from rlenhance.io.limits import CLIP_MEGAPIXELS
 from rlenhance.io.video_codec import VideoTranscoder, probe, try_in_child
-from rlenhance.io.video_formats import container_of
 from rlenhance.pipelines.temporal_smoothing import AHEAD, TemporalSmoother
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def enhance_clip(enhancer: Enhancer, source: Path, target: Path, *, replace: boo
         UsageError: PyAV is missing, no such file, no pictures in it, damaged or truncated; the same file twice, a place
             that cannot be written, no encoder; or a model that cannot share a decision between frames.
     """
-    container = container_of(target)
+    container = clip_container(target)
     if target.exists() and target.samefile(source):
         raise UsageError(f"{target}: the result would take the place of the clip; name another file or folder")
     started = time.monotonic()

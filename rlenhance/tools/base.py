@@ -13,9 +13,8 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError, one_line
 from rlenhance.core.json_files import read_json
-from rlenhance.core.pixels import check_planes, to_pixels, to_planes
+from rlenhance.core.pixels import check_planes, tiles, to_pixels, to_planes
 from rlenhance.core.registry import Registry
-from rlenhance.core.tiling import tiles
 
 #: (H, W, 3) float32 RGB in [0, 1] -> the same; needs no gradient.
 PictureFunction = Callable[[np.ndarray], np.ndarray]

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlenhance.core.pixels import resize_planes, to_pixels, to_planes
-from rlenhance.core.tiling import tiles
+from rlenhance.core.pixels import resize_planes, tiles, to_pixels, to_planes
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate, weights_digest
 from rlenhance.ops.noise_estimation import LARGEST_NOISE, noise_map_from_image, upsample_map

@@ -14,8 +14,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.hub.shipped import list_models
 from rlenhance.io import OutputNaming, Photo
 from rlenhance.io.contact_sheet import thumbnail
-from rlenhance.io.files import decode_within
-from rlenhance.io.masks import mask_from
+from rlenhance.io.files import decode_within, mask_from
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.base import PipelineResult

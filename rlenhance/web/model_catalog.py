@@ -12,8 +12,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import read_object
 from rlenhance.hub import shipped
 from rlenhance.hub.info import find_checkpoint, read_info
+from rlenhance.hub.shipped import resolve_model
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.model_choice import resolve_model
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.machine import check_device
 from rlenhance.io import BatchPlan, Job, OutputNaming, Photo, encode, read, run_batch
 from rlenhance.io.batch import Process, decision_words
 from rlenhance.io.contact_sheet import downscale, thumbnail
@@ -21,7 +22,6 @@ from rlenhance.io.isolate import AVAILABLE
 from rlenhance.ops.style import clamp_to_ranges, measure
 from rlenhance.pipelines.enhance import Enhancer
 from rlenhance.pipelines.looks import Look
-from rlenhance.pipelines.model_choice import check_device
 from rlenhance.pipelines.options import EnhanceSettings, format_flags
 from rlenhance.pipelines.recipes import make_recipe
 from rlenhance.web.file_store import FileStore, StoredFile

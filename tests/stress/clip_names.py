@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
+from rlenhance.io.containers import CLIP_EXTENSIONS
 from rlenhance.io.video_codec import VideoTranscoder, probe
-from rlenhance.io.video_formats import CLIP_EXTENSIONS
 from tests.stress.registry import Broken, Case, Property
 from tests.support.clips import make_clip
 

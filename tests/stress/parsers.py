@@ -13,12 +13,12 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io import exif, png, profiles, tiff
-from rlenhance.io.containers import CONTAINERS, sniff
+from rlenhance.io.containers import CONTAINERS, WRITABLE_CLIPS, clip_container, sniff
 from rlenhance.io.decoder import decode
 from rlenhance.io.encoder import encode
 from rlenhance.io.limits import DAMAGE
 from rlenhance.io.photo import Metadata, Photo
-from rlenhance.io.video_formats import WRITABLE_CLIPS, FrameFormat, choose_encoding, container_of
+from rlenhance.io.video_formats import FrameFormat, choose_encoding
 from rlenhance.learning.data import tfrecords
 from rlenhance.pipelines.recipes import load_recipe, save_recipe
 from tests.stress.damage import damaged
@@ -225,7 +225,7 @@ def clip_format(data):
     shown = FrameFormat(codec, rng.randrange(1, 9), rng.randrange(1, 9), rng.choice(_formats()),
                         Fraction(rng.randrange(1, 1 << rng.randrange(1, 31)), rng.randrange(1, 1 << 30)),
                         Fraction(1, rng.randrange(1, 1 << rng.randrange(1, 31))), interlaced=rng.random() < 0.2)
-    container = container_of(Path("a" + rng.choice(list(WRITABLE_CLIPS))))
+    container = clip_container(Path("a" + rng.choice(list(WRITABLE_CLIPS))))
     try:
         found = choose_encoding(shown, container, set(rng.sample(("h264", "hevc", "vp9", "mpeg4", "av1", "ffv1"), 2)))
     except UsageError as error:

@@ -12,7 +12,7 @@ import numpy as np
 import rlenhance.pipelines.denoise
 import rlenhance.pipelines.enhance  # noqa: F401
 from rlenhance.cli import main as cli
-from rlenhance.cli.written_files import written_options
+from rlenhance.cli.parser import written_options
 from tests.stress._places import tree
 from tests.stress.paths import commands
 from tests.stress.registry import Broken, Case, Property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rlenhance.core.color import srgb_from_linear
+from rlenhance.core.pixels import srgb_from_linear
 
 #: A second at f/1 and ISO 100 is 0 stops; what the camera meters is this.
 METERED = 1 / 60

@@ -7,10 +7,17 @@ from rlenhance.core.errors import UsageError
 from rlenhance.experiments.scripts import fit_camera_noise
 from rlenhance.io import read
 from rlenhance.learning.data import CameraSettings, as_jpeg, sample_photographs
-from rlenhance.ops.camera_noise import NUM_STATISTICS, block_means, estimate_camera_noise, noise_statistics, perceptron
+from rlenhance.ops.camera_noise import (
+    NUM_STATISTICS,
+    SeenNoise,
+    block_means,
+    estimate_camera_noise,
+    noise_statistics,
+    perceptron,
+    see_noise,
+)
 from rlenhance.ops.noise_estimation import estimate_sigma, noise_map
 from rlenhance.pipelines.denoise import Denoiser
-from rlenhance.pipelines.seen_noise import SeenNoise, see_noise
 from tests.support.data import make_pairs
 
 

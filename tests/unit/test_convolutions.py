@@ -16,9 +16,8 @@ from rlenhance.engine.graph import COMPILED, NUMPY
 from rlenhance.engine.networks import load
 from rlenhance.engine.onnx_file import Node
 from rlenhance.hub import shipped
-from rlenhance.hub.info import read_config
+from rlenhance.hub.info import read_config, read_weights
 from rlenhance.hub.open import open_network
-from rlenhance.hub.weight_files import read_weights
 from rlenhance.learning.hub.checkpoint import load_network
 
 pytestmark = pytest.mark.skipif(convolutions.NATIVE is None, reason="the package was installed without a C compiler")

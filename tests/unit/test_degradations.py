@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, with_more_light
 from rlenhance.io import write
 from rlenhance.learning.data import (

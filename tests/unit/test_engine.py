@@ -19,8 +19,7 @@ from rlenhance.engine import graph as graphs
 from rlenhance.engine.graph import COMPILED, NUMPY, Graph
 from rlenhance.engine.onnx_file import StaleExport, read_facts
 from rlenhance.hub import shipped
-from rlenhance.hub.info import read_config
-from rlenhance.hub.weight_files import read_weights
+from rlenhance.hub.info import read_config, read_weights
 from rlenhance.learning.hub.checkpoint import create_network, load_model, load_network, save_checkpoint
 from rlenhance.learning.hub.export import EXPORTS, export_checkpoint, parts_of
 

@@ -8,8 +8,8 @@ from PIL import Image, ImageFilter
 
 from rlenhance.cli import main as cli
 from rlenhance.cli.main import main
-from rlenhance.core.color import srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import srgb_from_linear
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.models import MODELS

@@ -11,10 +11,9 @@ from rlenhance.engine.graph import NUMPY
 from rlenhance.engine.networks import load
 from rlenhance.engine.patches import Patches
 from rlenhance.experiments.laws.law import stir
-from rlenhance.hub.info import read_config
+from rlenhance.hub.info import read_config, read_weights
 from rlenhance.hub.open import open_network
 from rlenhance.hub.shipped import locate
-from rlenhance.hub.weight_files import read_weights
 from rlenhance.learning.actions import LatentActions
 from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.learning.hub.export import export_checkpoint

@@ -13,9 +13,8 @@ from safetensors.torch import save_file
 
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.published_weights import IMPORTERS
-from rlenhance.hub.info import CONFIG, MODEL, TRAINING, read_info
+from rlenhance.hub.info import CONFIG, MAX_HEADER, MODEL, TRAINING, read_info
 from rlenhance.hub.open import open_network
-from rlenhance.hub.weight_files import MAX_HEADER
 from rlenhance.learning.hub.checkpoint import load_model, load_network, load_training, save_checkpoint
 from rlenhance.learning.hub.plain_arrays import checked_arrays, read_npz, read_state_dict
 from rlenhance.learning.models import MODELS

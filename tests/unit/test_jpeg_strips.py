@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from rlenhance.core.errors import UsageError
-from rlenhance.io import decode, encode, encoder, jpeg_strips
+from rlenhance.io import decode, encode, encoder, jpeg
 
 
 def _picture(height, width, channels=3):
@@ -25,10 +25,10 @@ def _pillow(array, **options):
 @pytest.mark.parametrize(("height", "width", "channels"), [(211, 97, 3), (64, 17, 3), (150, 40, 1), (16, 16, 3)])
 def test_strips_are_the_picture_encoded_at_once(monkeypatch, subsampling, height, width, channels):
     """Every coefficient: the decoded pixels are equal, for whole and for broken last strips."""
-    monkeypatch.setattr(jpeg_strips, "STRIP", 20 * width)
+    monkeypatch.setattr(jpeg, "STRIP", 20 * width)
     array = _picture(height, width, channels)
     options = {"quality": 90, "subsampling": subsampling}
-    joined = jpeg_strips.encode_strips(
+    joined = jpeg.encode_strips(
         array, subsampling, lambda rows, units: _pillow(rows, restart_marker_blocks=units, **options))
     for decoded in (np.asarray(Image.open(io.BytesIO(joined))), decode(joined, "x.jpg").pixels[..., :channels]):
         assert np.array_equal(decoded.reshape(array.shape),
@@ -39,13 +39,13 @@ def test_units_between_restarts_fit_the_format():
     """Their number has 16 bits, also for the widest picture."""
     for width in (1, 8, 4_000, 65_500):
         for subsampling in (0, 1, 2):
-            rows, units = jpeg_strips.strips_of(np.empty((0, width, 3), np.uint8), subsampling)
+            rows, units = jpeg.strips_of(np.empty((0, width, 3), np.uint8), subsampling)
             assert 0 < units <= 65_535 and rows % 8 == 0
 
 
 def test_a_large_photograph_keeps_its_tables_and_metadata(monkeypatch):
     """As one that is encoded at once."""
-    monkeypatch.setattr(jpeg_strips, "STRIP", 1000)
+    monkeypatch.setattr(jpeg, "STRIP", 1000)
     exif = Image.Exif()
     exif[0x0110] = "a camera"
     photo = decode(_pillow(_picture(120, 80), quality=97, subsampling=1, exif=exif.tobytes(), dpi=(300, 300)), "x.jpg")

@@ -8,7 +8,7 @@ import torch
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io import write
-from rlenhance.io.masks import read_mask
+from rlenhance.io.files import read_mask
 from rlenhance.learning.ops.masked_tensors import downscale_masked
 from rlenhance.ops.masks import MASK_GENERATORS, detect_mask, dilate_soft_edge, mask_from_difference
 from tests.support.bedrooms import BOXES, bedroom, boxes, occlude, overlap

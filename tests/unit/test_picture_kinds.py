@@ -9,9 +9,9 @@ from PIL import Image
 
 from rlenhance import Completer, Enhancer, Upscaler
 from rlenhance.cli.main import main
-from rlenhance.core import devices
-from rlenhance.core.devices import resolve_device
+from rlenhance.core import machine
 from rlenhance.core.errors import UsageError
+from rlenhance.core.machine import resolve_device
 from rlenhance.io import Photo, read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.pipelines.denoise import Denoiser
@@ -141,12 +141,12 @@ def test_command_and_program_give_the_same_bytes(enhancer, tmp_path):
 
 def test_devices_are_found_or_named(monkeypatch):
     """A name that is not there is refused with those that are; auto takes the best."""
-    monkeypatch.setattr(devices, "available_devices", lambda: ("cpu",))
+    monkeypatch.setattr(machine, "available_devices", lambda: ("cpu",))
     assert resolve_device("auto") == "cpu" == resolve_device("cpu")
     for name in ("cuda", "mps", "abacus"):
         with pytest.raises(UsageError, match=f"device {name}: not available here; there is cpu"):
             resolve_device(name)
-    monkeypatch.setattr(devices, "available_devices", lambda: ("mps", "cpu"))
+    monkeypatch.setattr(machine, "available_devices", lambda: ("mps", "cpu"))
     assert resolve_device("auto") == "mps"
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 from rlenhance.cli.main import main, parser
 from rlenhance.cli.photo_command import read_settings
 from rlenhance.core.errors import UsageError
+from rlenhance.hub.shipped import COMMANDS
 from rlenhance.io import Photo, read, write
 from rlenhance.io.photo import Metadata
 from rlenhance.learning.hub.checkpoint import save_checkpoint
@@ -22,7 +23,6 @@ from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.options import (
     CompleteSettings,
     DenoiseSettings,

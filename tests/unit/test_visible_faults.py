@@ -13,10 +13,11 @@ from benchmarks.failures import FAILURES
 from benchmarks.failures import Arguments as FailureArguments
 from benchmarks.failures import main as failures
 from benchmarks.looks import Arguments, busiest, main
+from benchmarks.visible_faults import banding, visible_noise
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.models import MODELS
-from rlenhance.ops.visible_faults import banding, newly_burnt, visible_noise
+from rlenhance.pipelines.decision import newly_burnt
 
 
 def test_only_what_was_whole_is_newly_burnt():

@@ -14,7 +14,7 @@ from rlenhance.learning.ops.image import to_tensor
 from rlenhance.ops import noise_pyramid
 from rlenhance.ops.noise_pyramid import halved, shrink_noise
 from rlenhance.pipelines import denoise as pipeline
-from rlenhance.pipelines.change_words import describe_shadows
+from rlenhance.pipelines.decision import describe_shadows
 from rlenhance.pipelines.recipes import load_recipe
 from tests.support.clips import make_clip
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.ops.white_balance import (
     COOLEST_LIGHT,
     HOTTEST_LIGHT,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rlenhance.io import read, write
+from tests.support.files_passed import lay_out
 
 ROOT = Path(__file__).parents[2]
 BLOCKED = ("torch", "scipy", "gymnasium", "matplotlib", "sklearn", "skimage", "onnx", "onnxruntime", "tyro",
@@ -117,3 +118,16 @@ print([name for name in {BLOCKED} if name in sys.modules])"""
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                            env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert child.stdout.strip() == "[]", child.stderr
+
+
+def test_a_photograph_passes_what_it_needs_alone(tmp_path):
+    """Neither cluster nor ledger nor edit nor series nor the formats of other files; `files_passed` lists them."""
+    lay_out(tmp_path)
+    done = subprocess.run([sys.executable, "-m", "tests.support.files_passed", "enhance", "photo.jpg"], cwd=tmp_path,
+                          text=True, capture_output=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    passed = {line.split()[-1] for line in done.stdout.splitlines()[:-1]}
+    assert {"io/jpeg.py", "pipelines/enhance.py"} <= passed
+    assert not {name for name in passed if name.startswith(("many/", "learning/", "looks/", "tools/", "web/"))}
+    assert not passed & {"cli/edit_option.py", "cli/follow_options.py", "cli/series_options.py", "pipelines/series.py",
+                         "pipelines/configure.py", "pipelines/presets/__init__.py", "engine/networks.py",
+                         "io/exif.py", "io/png.py", "io/profiles.py", "io/tiff.py"}

@@ -8,7 +8,7 @@ import pytest
 
 from rlenhance.cli import main as cli
 from rlenhance.cli.main import COMMANDS, parser
-from rlenhance.cli.written_files import written_options
+from rlenhance.cli.parser import written_options
 from rlenhance.io import write
 from rlenhance.io.own_files import KINDS, is_own, write_sheet
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.parser import add_written_file, refuse_stranger
 from rlenhance.cli.reports import as_json, name_flags
-from rlenhance.cli.written_files import add_written_file, refuse_stranger
 from rlenhance.core.errors import UsageError, describe_failure, printable
 
 if TYPE_CHECKING:

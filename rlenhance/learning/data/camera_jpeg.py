@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.learning.data.batch import Batch
 from rlenhance.learning.data.examples import Example, to_planes
 from rlenhance.learning.data.image_cache import ImageCache

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UnknownName, UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.core.registry import Registry
 from rlenhance.learning.ops.image import NOISE_MARGIN
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 from rlenhance.learning.data.camera_jpeg import smooth_noise
 from rlenhance.learning.data.simulated_camera import as_jpeg
 from rlenhance.learning.ops.image import check_image, to_array, to_tensor

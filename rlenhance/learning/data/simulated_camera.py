@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rlenhance.core.color import linear_from_srgb, srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import linear_from_srgb, srgb_from_linear
 
 #: Arrangements of the colour filters over 2 x 2 pixels, rows first.
 MOSAICS = ("RGGB", "BGGR", "GRBG", "GBRG")

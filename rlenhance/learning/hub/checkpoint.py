@@ -22,16 +22,22 @@ from rlenhance.core.errors import UnknownName, UsageError, one_line
 from rlenhance.core.json_files import parse_json
 from rlenhance.core.plugins import load_installed, loaded_plugins, plugins_of, texts_in, warn_if_changed
 from rlenhance.hub import migrate
-from rlenhance.hub.info import CONFIG, FORMAT, MODEL, TRAINING, ModelInfo, find_checkpoint, read_config
-from rlenhance.hub.shipped import locate
-from rlenhance.hub.weight_files import (
+from rlenhance.hub.info import (
+    CONFIG,
+    FORMAT,
+    MODEL,
+    TRAINING,
+    ModelInfo,
     check_digests,
     check_header,
     config_text,
     digest,
+    find_checkpoint,
+    read_config,
     reading_safetensors,
     weight_shapes,
 )
+from rlenhance.hub.shipped import locate
 from rlenhance.learning.hub.spec import WithinWeights, check_spec
 from rlenhance.learning.models import MODELS, ImageNetwork, Policy, build_model
 

@@ -20,8 +20,7 @@ from rlenhance.core.registry import Registry
 from rlenhance.engine.graph import COMPILED, NUMPY, Graph, can_compile
 from rlenhance.engine.networks import BESIDE, export_path
 from rlenhance.engine.onnx_file import StaleExport, facts_text, read_facts
-from rlenhance.hub.info import FORMAT, read_config
-from rlenhance.hub.weight_files import read_weights
+from rlenhance.hub.info import FORMAT, read_config, read_weights
 from rlenhance.io.files import write_bytes
 from rlenhance.learning.actions import LatentActions
 from rlenhance.learning.hub.checkpoint import load_network

@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from rlenhance.core.errors import UsageError, one_line
-from rlenhance.engine import filters, latent, networks, small_tools  # noqa: F401 - they are registered there
+from rlenhance.engine import networks
 from rlenhance.engine.onnx_file import read_facts
-from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, find_checkpoint, read_config, read_info
-from rlenhance.hub.shipped import CARD, FOLDER, README, card_text, locate
-from rlenhance.hub.weight_files import file_digest
+from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, file_digest, find_checkpoint, read_config, read_info
+from rlenhance.hub.shipped import CARD, COMMANDS, FOLDER, README, card_text, locate
 from rlenhance.io.files import remove_leftovers, write_bytes
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.hub.onnx import export_model
 from rlenhance.learning.models.base import FeedForwardModel
-from rlenhance.pipelines.model_choice import COMMANDS
 from rlenhance.pipelines.preference_text import describe_preferences
 
 GRAPH, SCORES = "model.onnx", "metrics.json"
@@ -221,7 +219,8 @@ def _is_own(name: str) -> bool:
 
 def _copy_exports(source: Path, model: str, folder: Path) -> None:
     """Copy the graphs without weights, with which a model needs no torch, where the checkpoint has them."""
-    for part in networks.NETWORKS[model].parts if model in networks.NETWORKS else ():
+    exported = networks.network_class(model)
+    for part in () if exported is None else exported.parts:
         path = networks.export_path(source, part)
         with suppress(UsageError):  # none there, or the whole graph of such a folder
             read_facts(path)

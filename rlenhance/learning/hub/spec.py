@@ -13,8 +13,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from rlenhance.core.errors import UsageError
+from rlenhance.core.json_files import check_stored
 from rlenhance.core.registry import Registry
-from rlenhance.core.stored_ranges import check_stored
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.models import MODELS
 from rlenhance.learning.nn.backbones import BACKBONES

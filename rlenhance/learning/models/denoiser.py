@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.tiling import tiles
+from rlenhance.core.pixels import tiles
 from rlenhance.learning.models.base import MODELS, FeedForwardModel
 from rlenhance.learning.nn.backbones.noise_unet import NoiseUNet
 from rlenhance.learning.nn.latent import PatchAutoencoder

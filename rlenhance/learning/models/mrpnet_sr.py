@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.core.tiling import tiles
+from rlenhance.core.pixels import tiles
 from rlenhance.learning.models.base import MODELS, FeedForwardModel
 from rlenhance.learning.nn.backbones import BACKBONES, Backbone
 from rlenhance.learning.nn.backbones.base import ResidualBlock, block_stack, zero_init

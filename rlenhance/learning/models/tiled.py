@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlenhance.core.tiling import tiles
+from rlenhance.core.pixels import tiles
 from rlenhance.learning.actions import Action, apply_action, attenuate_local
 from rlenhance.learning.models.filter_policy import BaseFilterPolicy
 from rlenhance.learning.models.policy import Observation, PixelPolicy, make_observation

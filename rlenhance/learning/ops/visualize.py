@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rlenhance.core.color import magnitude_colors
+from rlenhance.core.pixels import magnitude_colors
 from rlenhance.learning.ops.image import resize
 
 
 def action_colors(magnitude: Tensor, size: tuple[int, int], limit: float = 1.0) -> Tensor:
     """Action magnitudes as colours, one block per agent: (N, C, h, w) -> (N, 3, *size) in [0, 1].
 
-    See `rlenhance.core.color.magnitude_colors`.
+    See `rlenhance.core.pixels.magnitude_colors`.
     """
     colors = np.stack([magnitude_colors(part, size, limit) for part in magnitude.detach().float().cpu().numpy()])
     return torch.from_numpy(colors).movedim(-1, 1).to(magnitude.device)

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rlenhance.core.color import srgb_from_linear
 from rlenhance.core.errors import UsageError
+from rlenhance.core.pixels import srgb_from_linear
 from rlenhance.learning.data.sampler import rng_of
 from rlenhance.learning.data.simulated_camera import CameraSettings, SimulatedCamera
 from rlenhance_read.learning.rendered_words import SHARES, split_of, words_of

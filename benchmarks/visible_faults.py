@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlenhance.core.pixels import largest_channel
 from rlenhance.ops.noise_estimation import estimate_sigma
 
-_BURNT, _WAS_WHOLE = 250, 240  # of 255: the largest channel after, and before
 _JUMP = 4  # of 255: the smallest step between two flat runs that counts
-
-
-def newly_burnt(image: np.ndarray, initial: np.ndarray) -> float:
-    """Share of the pixels with a channel above 250 where the initial image had none at 240 or more.
-
-    Args:
-        image, initial: (H, W, 3) uint8.
-    """
-    return float(((largest_channel(image) > _BURNT) & (largest_channel(initial) < _WAS_WHOLE)).mean())
 
 
 def banding(image: np.ndarray) -> float:
