@@ -54,18 +54,19 @@ def completion_methods(runs: Path | None) -> dict[str, str]:
     return {label: name for label, name in rules.items() if name == FALLBACK} | rules | networks
 
 
-def detect_mask(service: EnhanceService, token: str, mask: str | None = None) -> MarkedPhoto:
-    """A photograph to paint on, with its mask: from a file, otherwise the black rectangles that are detected.
+def mark(service: EnhanceService, token: str, mask: str | None = None, *, find: bool = False) -> MarkedPhoto:
+    """A photograph to paint on, with its mask: from a file, or the black rectangles in it, or none.
 
     Args:
         service, token: the photograph.
         mask: token of a mask file, white where it is to be filled.
+        find: find the black rectangles.
 
     Raises:
-        UsageError: a file cannot be read; a mask of another size.
+        UsageError: a file cannot be read; a mask of another size; no black rectangle is found.
     """
     pixels = service.full_photo(service.store.get(token)).pixels
-    hole = _detected(pixels) if mask is None else _read_mask(service, mask, pixels)
+    hole = _read_mask(service, mask, pixels) if mask is not None else to_mask(None, pixels) if find else None
     small = thumbnail(pixels, SIDE)
     if hole is not None:
         hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
@@ -98,13 +99,6 @@ def before_after(service: EnhanceService, token: str, result: Result) -> tuple[n
     """A photograph and its result, reduced for the page."""
     return tuple(thumbnail(service.full_photo(stored).pixels, SIDE)  # type: ignore[return-value]
                  for stored in (service.store.get(token), result.file))
-
-
-def _detected(pixels: np.ndarray) -> np.ndarray | None:
-    try:
-        return to_mask(None, pixels)
-    except UsageError:  # no black rectangle
-        return None
 
 
 def _read_mask(service: EnhanceService, mask: str, pixels: np.ndarray) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import isgeneratorfunction
 from typing import Any
 
 import gradio as gr
 
+from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.io.containers import EXTENSIONS
 from rlenhance.pipelines.looks import Look
@@ -34,6 +37,8 @@ WHITES = {"take out a cast": None, "as it is": 0.0, "bulbs (2700 K) become dayli
           "shade (8000 K) becomes sunlight": 8000.0}
 #: Where settings come from: the sliders, or the look that was learned or loaded.
 BY_HAND, MY_LOOK = "by hand", "my look"
+#: Photographs at a time.
+MOST_PHOTOS = 100
 #: Formats of results: label -> name.
 FORMATS = {"as the original": None, "JPEG": "jpg", "PNG": "png", "TIFF": "tiff", "WebP": "webp"}
 #: Options of events of a slider that is dragged: only the last one runs, without a progress overlay.
@@ -76,11 +81,12 @@ def _shown(error: UsageError) -> gr.Error:
     return gr.Error(html.escape(str(error)), duration=30, title="Not done", print_exception=False)
 
 
-def photo_drop(words: str, name: str, several: bool = False) -> gr.HTML:
-    """An upload area; its event `upload` fires when files have arrived, and its value is read by `parse_tokens`."""
+def photo_drop(words: str, name: str, several: int = 0) -> gr.HTML:
+    """An upload area for one photograph, or for `several`, among them those of a folder; its event
+    `upload` fires when files have arrived, and its value is read by `parse_tokens`."""
     return gr.HTML("", elem_id=f"drop-{name}", js_on_load=_SENT, html_template=(
         f'<photo-drop name="{name}" words="{html.escape(words)}" accept="image/*,{",".join(EXTENSIONS)}"'
-        f'{" several" if several else ""}></photo-drop>'))
+        f'{f" several={several}" if several else ""}></photo-drop>'))
 
 
 def look_file(words: str) -> gr.HTML:
@@ -137,6 +143,32 @@ def setting_slider(settings: type[ImageSettings], name: str, label: str, info: s
     return slider(label=label, info=info or None, **found | named)
 
 
+class KeptSettings:
+    """Parts of a tab whose values outlive a reload: the browser keeps them, and forgets them for another version of
+    the page (settings.js).
+
+    Args:
+        page: that is built.
+        name: of the tab.
+        parts: with plain values.
+        about: `automatic`, `model` and `presets` of a tab whose steps are taken back.
+    """
+
+    def __init__(self, page: gr.Blocks, name: str, parts: Sequence[Any], **about: Any):
+        self.name, self.parts = name, list(parts)
+        offered = [[part.value, getattr(part, "choices", None), getattr(part, "minimum", None),
+                    getattr(part, "maximum", None)] for part in parts]
+        key = hashlib.sha256(json.dumps([__version__, offered, about]).encode()).hexdigest()[:16]
+        about |= {"key": key, "defaults": [part.value for part in parts]}
+        page.load(None, None, self.parts, js=f"() => settings.open('{name}', {json.dumps(about)})")
+        for part in parts:
+            part.change(None, self.parts, None, js=f"(...values) => settings.note('{name}', values)")
+
+    def on_click(self, pressed: gr.Button, act: str) -> Any:
+        """Set the parts as the browser has them: before the last step (`act` is "undo"), or at first ("reset")."""
+        return pressed.click(None, None, self.parts, js=f"() => settings.{act}('{self.name}')")
+
+
 class Controls:
     """The sliders of `EnhanceSettings`, and the request of their values."""
 
@@ -171,11 +203,15 @@ class Controls:
         return [self.auto, *self.sliders.values(), self.strength, self.shift]
 
     @property
+    def kept(self) -> list[Any]:
+        """The controls that are kept and taken back: the above, automatic denoising, denoise, white, model, format,
+        strip."""
+        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip]
+
+    @property
     def all(self) -> list[Any]:
-        """All controls of a request: the above, automatic denoising, denoise, white, model, format, strip; what
-        chooses, and the look."""
-        return [*self.adjusted, self.auto_denoise, self.denoise, self.white, self.model, self.format, self.strip,
-                self.chooses, self.my_look]
+        """All controls of a request: the above, what chooses, and the look."""
+        return [*self.kept, self.chooses, self.my_look]
 
     def request(self, *values: Any) -> EnhanceRequest:
         """The request of the values of `all`, without preferences at the model's default."""
@@ -219,11 +255,16 @@ class Controls:
         return [auto, *levels, 1.0 if strength is None else strength, shift]
 
     def of_model(self, label: Any) -> list[Any]:
-        """Updates of `adjusted` for another model."""
+        """Values of `adjusted` for another model."""
+        return [*self.values(self.service.choice(label), {}, None)[:-2], gr.skip(), gr.skip()]
+
+    def ranges_of_model(self, label: Any) -> list[Any]:
+        """Ranges of `adjusted`, and which of them are there, for a model."""
         choice = self.service.choice(label)
         auto = "exposure_level" in choice.auto
-        return [gr.update(value=auto, visible=auto), *(gr.update(**_slider(choice, name)) for name in SLIDERS),
-                gr.update(), gr.update(visible=auto)]
+        ranges = [_slider(choice, name) for name in SLIDERS]
+        return [gr.update(visible=auto), *(gr.update(**{key: value for key, value in found.items() if key != "value"})
+                                           for found in ranges), gr.skip(), gr.update(visible=auto)]
 
 
 def look_request(service: EnhanceService, look: Look | None, strength: float = 1.0, strip: bool = False,

@@ -56,7 +56,7 @@ class EventCheck:
 
     def __init__(self, page: gr.Blocks):
         self._page = page
-        changed = {block._id for event in page.fns.values() for block in event.outputs}
+        changed = {block._id for event in page.fns.values() if event.fn is not None for block in event.outputs}
         self._blocks = frozenset(page.blocks)
         self.events: Mapping[int, PageEvent] = {
             number: PageEvent(tuple(_check(block, block._id in changed) for block in event.inputs),

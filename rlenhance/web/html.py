@@ -43,7 +43,7 @@ def file_uri(path: Path) -> str:
 
 def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before", right: str = "After",
                  whole: tuple[int, int] | None = None, part: tuple[int, int] = (0, 0),
-                 gains: np.ndarray | None = None, zoom: bool = False) -> str:
+                 gains: np.ndarray | None = None, zoom: bool = False, small: bool = False) -> str:
     """Two images of one size over each other, with a movable divider.
 
     Args:
@@ -51,11 +51,12 @@ def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before",
         whole: size (width, height) of the picture of which they are a part, which is dragged; None: they are whole.
         part: its left and upper edge there, in pixels.
         gains: (h, w) float, the change of brightness in stops.
-        zoom: there is a button for full size.
+        zoom: there is a button for full size, which the page is asked for.
+        small: there are no buttons.
     """
     height, width = before.shape[:2]
     words = {"before": data_uri(before), "after": data_uri(after), "left": left, "right": right, "width": width,
-             "height": height, **({"zoom": ""} if zoom else {})}
+             "height": height, **({"zoom": ""} if zoom else {}), **({"small": ""} if small else {})}
     if whole is not None:
         words |= {"whole": f"{whole[0]} {whole[1]}", "part": f"{part[0]} {part[1]}"}
     if gains is not None:
@@ -67,13 +68,18 @@ def before_after(before: np.ndarray, after: np.ndarray, *, left: str = "Before",
 
 
 def figures(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
-    """A grid of images (URIs), each with a caption."""
+    """A grid of images (URIs), each with a caption; one of the kind "fresh" is scrolled into view."""
+    return grid(((f'<img src="{address}" alt="{html.escape(lines[0] if lines else "picture")}" loading="lazy">', lines)
+                 for address, lines in items), kind)
+
+
+def grid(items: Iterable[tuple[str, Sequence[str]]], kind: str = "") -> str:
+    """A grid of HTML, each part with a caption."""
     cells = []
-    for address, lines in items:
+    for part, lines in items:
         first, rest = (lines[0] if lines else "picture"), lines[1:]
         caption = "".join(f"<span>{html.escape(line)}</span>" for line in rest)
-        cells.append(f'<figure><img src="{address}" alt="{html.escape(first)}" loading="lazy"><figcaption>'
-                     f"<b>{html.escape(first)}</b>{caption}</figcaption></figure>")
+        cells.append(f"<figure>{part}<figcaption><b>{html.escape(first)}</b>{caption}</figcaption></figure>")
     return f'<div class="figures {html.escape(kind)}">{"".join(cells)}</div>'
 
 

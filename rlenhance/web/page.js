@@ -1,4 +1,4 @@
-// Two elements, <photo-drop> and <hole-brush>; links to fresh results are followed by themselves; light, dark, keys.
+// Two elements, <photo-drop> and <hole-brush>; fresh results come into view, and their links are followed by themselves.
 // Their insides are shadows, which stay when the page writes their attributes anew.
 class Shadowed extends HTMLElement {
   constructor() { super(); this.inside = this.attachShadow({ mode: "open" }); }
@@ -31,7 +31,7 @@ class Shadowed extends HTMLElement {
         this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").classList.add("over"); });
       for (const kind of ["dragleave", "drop"])
         this.addEventListener(kind, (event) => { event.preventDefault(); this.find("label").classList.remove("over"); });
-      this.addEventListener("drop", (event) => this.send([...event.dataTransfer.files]));
+      this.addEventListener("drop", (event) => this.take(event.dataTransfer));
     }
     connectedCallback() {
       this.input.multiple = this.hasAttribute("several");
@@ -45,9 +45,21 @@ class Shadowed extends HTMLElement {
       status.classList.toggle("bad", bad);
       this.find("label").classList.toggle("full", !!text && !bad);
     }
+    async take(dropped) {
+      const entries = [...dropped.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+      const folder = entries.find((entry) => entry.isDirectory);
+      if (!folder) return this.send([...dropped.files]);
+      const files = await picturesIn(entries, this.get("accept").split(",").filter((kind) => kind.startsWith(".")));
+      if (files.length) this.send(files);
+      else this.say(`${folder.name}: there is no picture in it`, true);
+    }
     async send(files) {
       if (!files.length) return;
       if (!this.hasAttribute("several")) files = files.slice(0, 1);
+      if (files.length > (+this.get("several") || 1)) {
+        this.input.value = "";
+        return this.say(`${files.length} photographs; ${this.get("several")} at a time, please`, true);
+      }
       const tokens = [], names = [], failures = [];
       const bar = this.find("progress");
       bar.hidden = false;
@@ -66,6 +78,21 @@ class Shadowed extends HTMLElement {
         bubbles: true, detail: { tokens: JSON.stringify(tokens), failures } }));
     }
   }
+
+  async function picturesIn(entries, endings) {  // of folders, and of theirs, in the order of their names
+    const found = [];
+    for (const entry of entries) {
+      if (entry.name.startsWith(".")) continue;
+      if (entry.isDirectory) {
+        const reader = entry.createReader(), inside = [];
+        for (let some = []; inside.push(...some), some = await promised(reader, "readEntries"), some.length;);
+        inside.sort((one, other) => one.name.localeCompare(other.name, undefined, { numeric: true }));
+        found.push(...await picturesIn(inside, endings));
+      } else if (endings.some((ending) => entry.name.toLowerCase().endsWith(ending))) found.push(await promised(entry, "file"));
+    }
+    return found;
+  }
+  const promised = (owner, method) => new Promise((done, failed) => owner[method](done, failed));
 
   function post(file, tell) {
     return new Promise((resolve, reject) => {
@@ -177,10 +204,30 @@ class Shadowed extends HTMLElement {
     if (!customElements.get(name)) customElements.define(name, kind);
 
   document.addEventListener("click", (event) => {
-    if (event.target.id === "theme") document.body.classList.toggle("dark");
+    if (event.target.id !== "theme") return;
+    document.body.classList.toggle("dark");
+    localStorage.setItem("rlenhance-dark", document.body.classList.contains("dark"));
   });
+  document.addEventListener("paste", (event) => {  // into the place with the focus, or the first one in sight
+    const files = [...event.clipboardData.files], at = document.activeElement;
+    const place = at?.localName === "photo-drop" ? at
+      : [...document.querySelectorAll("photo-drop")].find((one) => one.offsetParent);
+    if (!files.length || !place) return;
+    event.preventDefault();
+    place.send(files);
+  });
+  window.reveal = async (part) => {
+    const images = [...part.querySelectorAll("img")];
+    for (const image of images) image.loading = "eager";  // its height counts
+    await Promise.all(images.map((image) => image.decode().catch(() => {})));
+    part.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion)").matches ? "auto" : "smooth" });
+  };
 
   new MutationObserver(() => {
+    for (const part of document.querySelectorAll(".figures.fresh")) {
+      part.classList.remove("fresh");
+      window.reveal(part);
+    }
     for (const link of document.querySelectorAll("a.take.fresh")) {
       link.classList.remove("fresh");
       link.click();

@@ -53,21 +53,21 @@ def build(context: AppContext) -> gr.Blocks:
     with gr.Blocks(title="rlenhance", analytics_enabled=False, fill_width=True) as page:
         gr.HTML('<header class="topline"><h1>rlenhance</h1><p>Dark photographs made light, old ones repaired, holes '
                 "filled.</p></header>")
-        with gr.Tabs():
+        with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("Enhance", id="enhance"):
-                enhance = EnhanceTab(context)
+                enhance = EnhanceTab(context, page)
             with gr.Tab("Several", id="several"):
                 SeveralTab(context, enhance.controls)
             with gr.Tab("My look", id="taste"):
                 TasteTab(context, enhance.controls)
             with gr.Tab("Denoise", id="denoise"):
-                PipelineTab(context, "denoise")
+                PipelineTab(context, page, "denoise")
             with gr.Tab("Complete", id="complete"):
-                CompleteTab(context)
+                CompleteTab(context, page)
             with gr.Tab("Enlarge", id="enlarge"):
-                PipelineTab(context, "enlarge")
+                PipelineTab(context, page, "enlarge")
             with gr.Tab("Restore", id="restore"):
-                PipelineTab(context, "restore")
+                PipelineTab(context, page, "restore")
             with gr.Tab("Compare models", id="compare", visible=False) as compare:
                 CompareTab(context)
             with gr.Tab("Training runs", id="runs", visible=False) as runs:
@@ -87,6 +87,6 @@ def theme_options() -> dict[str, Any]:
                            text_size=sizes.text_sm, spacing_size=sizes.spacing_sm, font=_FONTS, font_mono=_CODE)
     words = {f"{name}{ending}": value for name, pair in _COLORS.items()
              for ending, value in zip(("", "_dark"), pair, strict=True)}
-    script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "viewer.js"))
+    script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in ("page.js", "viewer.js", "settings.js"))
     return {"theme": theme.set(color_accent=_ACCENT[0], **words, **_SIZES),
             "css": (_HERE / "page.css").read_text(encoding="utf-8"), "head": f"<script>{script}</script>"}

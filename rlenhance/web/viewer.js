@@ -1,13 +1,14 @@
 // <before-after>: two pictures over each other with a divider; in full size with drag; and the gain in stops.
 // Attributes: before, after, left, right; width, height of the pictures; whole ("W H") and part ("left top"): they are
 // this part of a larger picture, pixel for pixel; gains: {"columns", "values"}, the change in tenths of a stop; zoom:
-// there is a button for full size. Event "look" asks for another part: {across, down} in [0, 1], -1: the whole.
+// the whole comes in full size on request; small: without buttons. Event "look" asks for another part: {across, down} in
+// [0, 1], -1: the whole.
 (() => {
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
   const signed = (tenths) => `${tenths < 0 ? "\u2212" : "+"}${Math.abs(tenths / 10).toFixed(1)} EV`;
 
   class BeforeAfter extends Shadowed {
-    static observedAttributes = ["before", "after", "left", "right", "width", "height", "whole", "part", "gains", "zoom"];
+    static observedAttributes = ["before", "after", "left", "right", "width", "height", "whole", "part", "gains", "zoom", "small"];
     constructor() {
       super();
       this.inside.innerHTML = `<style>
@@ -28,25 +29,28 @@
         b { position: absolute; width: 8px; height: 8px; margin: -6px; border: 2px solid #fff; border-radius: 50%;
           box-shadow: 0 0 3px #000; display: none; pointer-events: none; }
         input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0; cursor: ew-resize;
-          touch-action: pan-y; }
+          touch-action: pan-y pinch-zoom; }
         .frame:has(:focus-visible) { outline: 2px solid var(--accent); outline-offset: 2px; }
-        .full .frame { cursor: grab; touch-action: none; } .full input { pointer-events: none; }
+        .full .frame { cursor: grab; touch-action: pinch-zoom; } .full input { pointer-events: none; }
         .full i { pointer-events: auto; cursor: ew-resize; touch-action: none; }
         .full img { inset: auto; left: var(--x); top: var(--y); width: var(--w); height: var(--h); }
         .why canvas, .why output, .why b { display: block; } .why i, .why .tag { display: none; }
         .why .side.after { clip-path: none; filter: grayscale(1) brightness(.75); } .why input { cursor: crosshair; }
         .tools { display: flex; flex-wrap: wrap; gap: 6px; align-items: center; justify-content: center; min-height: 32px; margin-top: 8px;
           font-size: 13px; color: var(--body-text-color-subdued); }
-        .tools:not(:has(button:not([hidden]))) { display: none; }
+        .tools[hidden] { display: none; }
         button { padding: 4px 12px; border: 1px solid var(--line); border-radius: 6px; background: none; font: inherit;
           color: var(--body-text-color); cursor: pointer; white-space: nowrap; }
         button[aria-pressed=true] { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+        button:disabled { opacity: .45; cursor: default; }
         button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
         </style><div class="box"><div class="frame"><div class="side"><img class="before" draggable="false"></div>
         <div class="side after"><img class="after" draggable="false"></div><canvas></canvas><i></i>
         <span class="tag left"></span><span class="tag right"></span><b></b><output></output>
         <input type="range" min="0" max="100" step="0.5" value="50"></div>
-        <div class="tools"><button type="button" data-do="zoom" aria-pressed="false" hidden>1:1</button>
+        <div class="tools"><button type="button" data-do="smaller" aria-label="Smaller">&minus;</button>
+        <button type="button" data-do="zoom" aria-pressed="false" hidden>1:1</button>
+        <button type="button" data-do="larger" aria-label="Larger">+</button>
         <button type="button" data-do="why" aria-pressed="false" hidden>Why</button><span class="legend"></span></div></div>`;
       this.box = this.find(".box"); this.frame = this.find(".frame"); this.range = this.find("input");
       this.divide(50);
@@ -54,13 +58,18 @@
       this.range.addEventListener("keydown", (event) => this.key(event));
       this.frame.addEventListener("pointerdown", (event) => this.grab(event));
       this.frame.addEventListener("pointermove", (event) => this.readAt(event));
-      this.find("[data-do=zoom]").addEventListener("click", () => this.look(this.full ? null : [0.5, 0.5]));
+      this.find("[data-do=zoom]").addEventListener("click", () => this.zoom(this.full ? 0 : 1));
+      this.find("[data-do=smaller]").addEventListener("click", () => this.step(-1));
+      this.find("[data-do=larger]").addEventListener("click", () => this.step(1));
+      this.frame.addEventListener("wheel", (event) => {
+        if (!event.ctrlKey) return;  // which a pinch on a touchpad has too
+        event.preventDefault();
+        if (Date.now() - (this.turned || 0) < 200) return;
+        this.turned = Date.now();
+        this.step(event.deltaY < 0 ? 1 : -1, this.placeOf(event));
+      }, { passive: false });
       this.find("[data-do=why]").addEventListener("click", () => this.explain(!this.why));
-      this.frame.addEventListener("dblclick", (event) => {
-        const box = this.frame.getBoundingClientRect();
-        if (this.hasAttribute("zoom")) this.look(this.full ? null : [(event.clientX - box.left) / box.width,
-                                                                    (event.clientY - box.top) / box.height]);
-      });
+      this.frame.addEventListener("dblclick", (event) => this.zoom(this.full ? 0 : 1, this.placeOf(event)));
       new ResizeObserver(() => this.place()).observe(this.frame);
     }
     attributeChangedCallback() {
@@ -70,11 +79,13 @@
     renew() {
       const [width, height] = [+this.get("width") || 3, +this.get("height") || 2];
       const [left, top] = this.get("part").split(" ").map(Number), whole = this.get("whole").split(" ").map(Number);
-      this.full = this.get("part") !== "";
+      this.piece = this.get("part") !== "";
+      this.level = this.piece ? Math.max(this.level || 1, 1) : this.hasAttribute("zoom") ? 0 : this.level || 0;
+      this.full = this.piece || this.level > 0;
       this.seen = { left, top, width, height };
-      if (this.full && String(this.whole) !== String(whole)) this.center = null;
-      this.whole = this.full ? whole : [width, height];
-      const fits = this.full && !this.hasAttribute("zoom") ? [width, height] : this.whole;
+      if (this.piece && String(this.whole) !== String(whole)) this.center = null;
+      this.whole = this.piece ? whole : [width, height];
+      const fits = this.piece && !this.hasAttribute("zoom") ? [width, height] : this.whole;
       this.box.style.setProperty("--shape", `${fits[0]} / ${fits[1]}`);
       this.box.style.setProperty("--widest", fits === this.whole ? "100%" : `${width}px`);
       if (this.full) this.center ||= [left + width / 2, top + height / 2];
@@ -85,12 +96,15 @@
         image.alt = this.find(".tag." + words).textContent = this.get(words);
       }
       this.range.setAttribute("aria-label", `Divider: ${this.get("left")} to its left, ${this.get("right")} to its right`
-        + (this.full ? "; Shift and arrows move the picture" : ""));
+        + "; plus and minus change the size" + (this.full ? "; Shift and arrows move the picture" : ""));
       this.gains = this.get("gains") ? JSON.parse(this.get("gains")) : null;
       this.box.classList.toggle("full", this.full);
       const zoom = this.find("[data-do=zoom]");
       zoom.hidden = !this.hasAttribute("zoom");
-      zoom.setAttribute("aria-pressed", this.full);
+      zoom.setAttribute("aria-pressed", this.full && this.level === 1);
+      this.find(".tools").hidden = this.hasAttribute("small");
+      this.find("[data-do=smaller]").disabled = this.level <= (this.piece && !this.hasAttribute("zoom") ? 1 : 0);
+      this.find("[data-do=larger]").disabled = this.level >= 4;
       this.find("[data-do=why]").hidden = !this.gains;
       this.explain(!!(this.why && this.gains));
       this.place();
@@ -100,6 +114,8 @@
       this.frame.style.setProperty("--at", at + "%");
     }
     key(event) {
+      const sizes = { "+": 1, "=": 1, "-": -1 };
+      if (event.key in sizes && !event.ctrlKey && !event.metaKey) { event.preventDefault(); return this.step(sizes[event.key]); }
       const ways = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }, way = ways[event.key];
       if (!way || !(this.why || (this.full && event.shiftKey))) return;
       event.preventDefault();
@@ -107,10 +123,36 @@
       else { this.move(way[0] * this.frame.clientWidth / 4, way[1] * this.frame.clientHeight / 4); this.ask(); }
     }
 
-    // Full size: one pixel of the photograph is one of the screen, unless the part would not fill the frame.
+    // Sizes: 0 fits into the frame; 1 is full size, 2 and 4 are larger. What is here as a whole grows from what fits.
+    step(way, place) {
+      const sizes = [0, 1, 2, 4].filter((size) => size !== 1 || this.piece || this.hasAttribute("zoom"));
+      this.zoom(sizes[clamp(sizes.indexOf(this.level) + way, 0, sizes.length - 1)], place);
+    }
+    zoom(size, place) {
+      if (this.hasAttribute("zoom") && this.piece !== size > 0) {
+        this.level = size;
+        return this.look(size ? place || [0.5, 0.5] : null);
+      }
+      if (!this.piece && size === 1) size = 2;
+      if (place) this.center = this.pixelAt(place);
+      this.level = size;
+      this.renew();
+    }
+    placeOf(event) {
+      const box = this.frame.getBoundingClientRect();
+      return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+    }
+    pixelAt(place) {
+      if (!this.full) return [0, 1].map((i) => place[i] * this.whole[i]);
+      const frame = [this.frame.clientWidth, this.frame.clientHeight];
+      return [0, 1].map((i) => this.center[i] + (place[i] - 0.5) * frame[i] / this.scale);
+    }
+
+    // In full size one pixel of the photograph is one of the screen, unless the part would not fill the frame.
     get scale() {
       const frame = [this.frame.clientWidth, this.frame.clientHeight], seen = [this.seen.width, this.seen.height];
-      return Math.max(1 / devicePixelRatio, ...[0, 1].map((i) => Math.min(frame[i], 2 * seen[i]) / seen[i] || 0)
+      if (!this.piece) return this.level * Math.min(...[0, 1].map((i) => frame[i] / this.whole[i]));
+      return this.level * Math.max(1 / devicePixelRatio, ...[0, 1].map((i) => Math.min(frame[i], 2 * seen[i]) / seen[i] || 0)
         .filter((_, i) => seen[i] < this.whole[i]));
     }
     place() {

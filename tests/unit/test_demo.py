@@ -18,7 +18,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.installation import install_line
 from rlenhance.io import read, write
 from rlenhance.pipelines.options import DenoiseSettings, RestoreSettings, UpscaleSettings
-from rlenhance.web.complete_service import complete, completion_methods, detect_mask
+from rlenhance.web.complete_service import complete, completion_methods, mark
 from rlenhance.web.file_store import FileStore, clean_name, parse_tokens
 from rlenhance.web.html import chart, figures, notes, table
 from rlenhance.web.job_queue import JobQueue, QueueFull
@@ -121,7 +121,8 @@ def test_holes_are_filled_as_by_the_command(service, tmp_path, words, monkeypatc
     by_hand = complete(service, token, "laplace", painted=f"data:image/png;base64,{base64.b64encode(data).decode()}")
     changed = (read(by_hand.file.path).pixels != read("room.png").pixels).any(axis=2)
     assert changed[hole].all() and not changed[:20].any() and not changed[:, 100:].any()
-    assert detect_mask(service, token).hole[50, 60] and not detect_mask(service, token).hole[5, 5]
+    found = mark(service, token, find=True).hole
+    assert found[50, 60] and not found[5, 5] and mark(service, token).hole is None
 
 
 @pytest.mark.parametrize("painted, said", [("data:image/png;base64,@@", "did not arrive"), ("/etc/passwd", "empty"),

@@ -5,6 +5,7 @@ build/screenshots; `make screenshots` puts them into docs/images/page.
 """
 
 # ruff: noqa: F811 (fixtures are imported, and named by tests)
+import base64
 import json
 import re
 import shlex
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from rlenhance.cli.main import main
@@ -41,6 +43,11 @@ from tests.support.page_browser import (  # noqa: F401
     sources,
     tab,
 )
+
+#: Labels that are wider than their places.
+CUT = """() => [...document.querySelectorAll('.controls :is(label, span, .info-text, button)')].filter((part) =>
+    part.offsetParent && part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).overflow !== 'visible'
+    ).map((part) => part.textContent)"""
 
 
 def test_the_screenshots_in_the_pages_are_of_this_page():
@@ -95,9 +102,13 @@ def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
     before = shown(page)
     press(page, "#preset-vivid")
     before = changed(page, before)
+    assert page.locator(".presets button[aria-pressed=true]").all_inner_texts() == ["Vivid"]
     assert (level(page, "color"), level(page, "contrast"), page.is_checked("#auto input")) == (1, 0.3, True)
     press(page, "#four")
     page.wait_for_selector("#variants button[data-number='3']")
+    page.wait_for_function(
+        "() => document.querySelector('#variants').getBoundingClientRect().bottom <= innerHeight + 1")
+    shot(page, "variants")
     press(page, "#variants button[data-number='0']")
     before = changed(page, before)
     assert level(page, "color") == pytest.approx(0.6) and not page.is_checked("#auto input")
@@ -105,8 +116,61 @@ def test_presets_variants_reasons_and_a_picture_to_match(page, folder):
     choose(page, "match", sample_path("chelsea"))
     changed(page, before)
     assert level(page, "exposure-level") == pytest.approx(read(sample_path("chelsea")).pixels.mean() / 255, abs=0.006)
-    shot(page, "variants")
 
+
+@in_a_browser
+def test_settings_are_taken_back_and_outlive_a_reload(browser, address, folder):
+    """A drag is one step; the first settings come back; what a slider shows is seen and covered by nothing."""
+    page = opened(browser, address, viewport={"width": 1440, "height": 900}, color_scheme="light")
+    knob = page.locator("#strength input[type=range]")
+    picture = cv2.imdecode(np.frombuffer(knob.screenshot(), np.uint8), cv2.IMREAD_COLOR).astype(int)
+    middle = picture.shape[0] // 2
+    assert np.abs(picture[middle, -8] - picture[1, 1]).max() > 60, "the knob is not seen"
+    box = page.locator("#strength input[type=number]").bounding_box()
+    assert box["y"] + box["height"] <= knob.bounding_box()["y"] + 2
+    assert page.is_disabled("#undo")
+    knob.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    press(page, "#preset-vivid")
+    page.wait_for_selector("#preset-vivid[aria-pressed=true]")
+    page.reload()
+    page.wait_for_selector("#preset-vivid[aria-pressed=true]")
+    assert (level(page, "color"), level(page, "contrast")) == (1, 0.3)
+    press(page, "#reset")
+    page.wait_for_function("() => document.querySelector('#color input[type=number]').value === '0'")
+    press(page, "#undo")
+    page.wait_for_selector("#preset-vivid[aria-pressed=true]")
+    assert level(page, "color") == 1 and page.is_disabled("#undo") and page.errors == []
+    page.context.close()
+
+
+@in_a_browser
+def test_a_folder_is_dropped_and_a_picture_is_pasted(browser, address, folder):
+    """The pictures of the folder and of its folders arrive, and nothing else does."""
+    place = folder / "evening"
+    (place / "inside").mkdir(parents=True)
+    shutil.copy(folder / "coffee.jpg", place / "inside/coffee.jpg")
+    shutil.copy(folder / "astronaut.jpg", place / "astronaut.jpg")
+    (place / "notes.txt").write_text("no picture")
+    page = opened(browser, address, viewport={"width": 1440, "height": 900})
+    tab(page, "Several")
+    box = page.locator("#drop-several photo-drop").bounding_box()
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send("Input.dispatchDragEvent", {
+            "type": kind, "x": box["x"] + 50, "y": box["y"] + 15,
+            "data": {"items": [], "files": [str(place)], "dragOperationsMask": 1}})
+    page.get_by_text("2 photographs", exact=True).wait_for()
+    tab(page, "Enhance")
+    page.evaluate("""async (photo) => {
+        const data = new DataTransfer(), bytes = await (await fetch(photo)).blob();
+        data.items.add(new File([bytes], "pasted.jpg", { type: "image/jpeg" }));
+        document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+    }""", "data:image/jpeg;base64," + base64.b64encode((folder / "coffee.jpg").read_bytes()).decode())
+    page.wait_for_function("() => document.querySelector('#status').innerText.includes('pasted.jpg')")
+    assert page.errors == []
+    page.context.close()
 
 @in_a_browser
 def test_the_gain_is_read_in_stops_and_pixels_are_seen_in_full_size(page, folder):
@@ -131,6 +195,10 @@ def test_the_gain_is_read_in_stops_and_pixels_are_seen_in_full_size(page, folder
     look_by_drag(page, "#view", 0.03, 0)
     assert image.bounding_box()["x"] > left
     shot(page, "full-size")
+    viewer.get_by_role("button", name="Larger").click()
+    assert image.evaluate("image => image.getBoundingClientRect().width / image.naturalWidth") == pytest.approx(2)
+    viewer.locator("input").focus()
+    page.keyboard.press("-")
     viewer.get_by_role("button", name="1:1").click()
     page.wait_for_function("() => !document.querySelector('#view before-after').hasAttribute('part')")
 
@@ -184,7 +252,8 @@ def test_several_photographs_come_in_one_file(page, folder):
         press(page, "#all")
     with zipfile.ZipFile(waiting.value.path()) as archive:
         assert archive.namelist() == ["coffee_enhanced.jpg", "astronaut_enhanced.jpg"]
-    assert page.locator("#gallery figure").count() == 2 and "torn.jpg: damaged" in page.inner_text("#several-status")
+    assert page.locator("#gallery figure before-after").count() == 2
+    assert "torn.jpg: damaged" in page.inner_text("#several-status")
     shot(page, "several")
 
 
@@ -251,10 +320,16 @@ def fill_it(page):
 
 @in_a_browser
 def test_a_hole_is_found_painted_and_filled(page, folder):
-    """A black hole is marked by itself; a brush, of mouse or keys, marks more; the result stands beside the input."""
+    """Nothing is filled before something is marked; a black hole is found on request; a brush, of mouse or keys, marks
+    more; the result stands beside the input."""
     tab(page, "Complete")
     choose(page, "complete", folder / "holed.png")
-    page.get_by_text("A black hole was found").wait_for()
+    page.get_by_text("Paint over what is to be filled").wait_for()
+    press(page, "#fill")
+    page.get_by_text("nothing is painted").first.wait_for()
+    page.get_by_test_id("toast-close").first.click()
+    press(page, "#find")
+    page.get_by_text("What was found is marked").wait_for()
     found = fill_it(page)
     with page.expect_download() as waiting:
         page.click("#completed a.take")
@@ -309,6 +384,7 @@ def test_an_old_photograph_is_repaired(page, folder):
     choose(page, "restore", folder / "old.jpg")
     page.wait_for_selector("#restore-view before-after")
     assert "this detail: nothing" not in page.inner_text("#restore-status")
+    assert page.evaluate(CUT) == []
     shot(page, "restore")
     before = shown(page, "#restore-view")
     page.locator("#repair input[type=range]").focus()
@@ -356,6 +432,8 @@ def test_a_telephone_and_a_keyboard_are_enough(browser, address, folder):
     choose(page, "enhance", folder / "coffee.jpg")
     page.wait_for_selector("#view before-after")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert all(found.is_visible() for found in page.get_by_role("tab").all()[:7])
+    assert page.evaluate(CUT) == []
     for part in ("#view before-after", "#save", "#preset-bright", "#auto", "#exposure-level", "#contrast", "#color"):
         box = page.locator(part).bounding_box()
         assert box["y"] >= 0 and box["y"] + box["height"] <= 844, part

@@ -23,17 +23,18 @@ class CompareTab:
         self.context, self.service = context, context.service
         labels = [*self.service.choices, UNCHANGED]
         other = "supervised" if "supervised" in labels else UNCHANGED
-        with gr.Row():
-            with gr.Column(min_width=300):
-                photo = photo_drop("Choose a photograph, or drop it here", "compare")
-            with gr.Column(min_width=300):
+        with gr.Row(elem_classes="workplace"):
+            with gr.Column(elem_classes="stage"):
+                photo = photo_drop("Choose a photograph, drop or paste it here", "compare")
+                view = gr.HTML("", elem_id="compare-view")
+            with gr.Column(elem_classes="controls"):
+                with gr.Row(elem_classes="actions"):
+                    start = button("Compare", "compare", main=True)
+                left = gr.Dropdown(labels, value=labels[0], label="To the left", elem_id="left", filterable=False)
+                right = gr.Dropdown(labels, value=other, label="To the right", elem_id="right", filterable=False)
                 reference = photo_drop("If you have it: the same scene as it should look", "reference")
-        with gr.Row():
-            left = gr.Dropdown(labels, value=labels[0], label="To the left", elem_id="left", filterable=False)
-            right = gr.Dropdown(labels, value=other, label="To the right", elem_id="right", filterable=False)
-            start = button("Compare", "compare", main=True)
-        scores = gr.HTML("", elem_id="scores")
-        view = gr.HTML("", elem_id="compare-view")
+            with gr.Column(elem_classes="extras"):
+                scores = gr.HTML("", elem_id="scores")
         given = [photo, reference, left, right]
         for event in (start.click, photo.upload, reference.upload, left.input, right.input):
             event(show_errors(self.compare), given, [view, scores])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,7 @@ from rlenhance.web.components import (
     SLIDERS,
     AppContext,
     Controls,
+    KeptSettings,
     button,
     link,
     number,
@@ -26,21 +28,24 @@ from rlenhance.web.components import (
     viewer,
 )
 from rlenhance.web.html import before_after, data_uri, figures, notes
+from rlenhance.web.model_catalog import ModelChoice
 from rlenhance.web.service import Preview
 
 _CHOSEN = """element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-number]');
-  if (button) trigger('select', {number: Number(button.dataset.number)}); });"""
+  if (!button) return;
+  trigger('select', {number: Number(button.dataset.number)});
+  window.reveal(document.getElementById('drop-enhance')); });"""
 
 
 class EnhanceTab:
     """The tab; its controls serve the tab of several photographs too."""
 
-    def __init__(self, context: AppContext):
+    def __init__(self, context: AppContext, page: gr.Blocks):
         self.context, self.service = context, context.service
         with gr.Row(elem_classes="workplace"):
             with gr.Column(elem_classes="stage"):
-                self.photo = photo_drop("Choose a dark photograph, or drop it here", "enhance")
+                self.photo = photo_drop("Choose a dark photograph, drop or paste it here", "enhance")
                 sample = gr.Button("Try a sample photograph", size="sm", elem_id="sample-photo",
                                    elem_classes="beginning")
                 self.view = viewer("view")
@@ -54,6 +59,9 @@ class EnhanceTab:
                     presets = {preset.name: gr.Button(preset.name.replace("-", " ").capitalize(), size="sm",
                                                       min_width=0, elem_id=f"preset-{preset.name}")
                                for preset in shipped_presets()}
+                with gr.Row(elem_classes="history") as self.history:
+                    undo, reset = (gr.Button(words, size="sm", min_width=0, elem_id=words.lower())
+                                   for words in ("Undo", "Reset"))
                 self.controls = Controls(self.service)
                 with gr.Accordion("Match a picture that you like", open=False) as self.like:
                     liked = photo_drop("Choose a picture that is as bright as yours should be", "match")
@@ -67,9 +75,22 @@ class EnhanceTab:
             with gr.Column(elem_classes="extras"):
                 self.variants = gr.HTML("", elem_id="variants", js_on_load=_CHOSEN)
         self.variant_settings = gr.State([])
-        self._connect(sample, save, four, presets, liked, matched)
+        anew = self._connect(sample, save, four, presets, liked, matched)
+        kept = self._keep(page, presets)
+        for part, act in ((undo, "undo"), (reset, "reset")):
+            kept.on_click(part, act).then(**anew, show_progress="hidden")
 
-    def _connect(self, sample: Any, save: Any, four: Any, presets: dict[str, Any], liked: Any, matched: Any) -> None:
+    def _keep(self, page: gr.Blocks, presets: Iterable[str]) -> KeptSettings:
+        """The settings in the browser, and those of the presets, by which the one that is chosen is marked."""
+        offered = {choice.label: {name: values for name in presets if (values := self._values_of(name, choice)[0])}
+                   for choice in self.service.choices.values()}
+        kept = self.controls.kept
+        return KeptSettings(page, "enhance", kept, automatic=[0, 1], model=kept.index(self.controls.model),
+                            presets=offered)
+
+    def _connect(self, sample: Any, save: Any, four: Any, presets: dict[str, Any], liked: Any,
+                 matched: Any) -> dict[str, Any]:
+        """Connect the events; what shows the photograph anew is returned."""
         controls, adjusted = self.controls, self.controls.adjusted
         level, *others = controls.sliders.values()
         shown = [self.view, self.status, self.command, self.recipe]
@@ -83,7 +104,8 @@ class EnhanceTab:
         level.input(show_errors(self.brightness), given, [*shown, controls.auto], **LIVE)
         controls.denoise.input(show_errors(self.grain), given, [*shown, controls.auto_denoise], **LIVE)
         sliders = [controls.auto, *controls.sliders.values(), controls.shift, controls.auto_denoise, controls.denoise,
-                   controls.white, self.by_hand, self.like, four]
+                   controls.white, self.by_hand, self.history, self.like,
+                   four]
         controls.chooses.change(show_errors(self._chosen), [controls.chooses, controls.model], sliders,
                                 show_progress="hidden").then(**again)
         live: list[Any] = [*others, controls.strength, controls.auto_denoise, controls.white, controls.format,
@@ -92,6 +114,7 @@ class EnhanceTab:
             part.input(**again, **LIVE)
         for part in (controls.auto, controls.shift):
             part.input(**anew, **LIVE)
+        controls.model.change(show_errors(controls.ranges_of_model), controls.model, adjusted, show_progress="hidden")
         controls.model.input(show_errors(controls.of_model), controls.model, adjusted).then(**anew)
         for name, part in presets.items():
             part.click(show_errors(self._preset(name)), controls.model, adjusted).then(
@@ -103,13 +126,14 @@ class EnhanceTab:
                    show_progress_on=self.view)
         chosen = [self.variant_settings, controls.model]
         self.variants.select(show_errors(self.take_variant), chosen, adjusted).then(**again)
+        return anew
 
     def _chosen(self, chooses: Any, model: Any) -> list[Any]:
         """Sliders are there where they choose."""
         there, choice = chooses != MY_LOOK, self.service.choice(model)
         return [gr.update(visible=there and "exposure_level" in choice.auto),
                 *(gr.update(visible=there and name in choice.ranges) for name in SLIDERS),
-                gr.update(visible=there and "exposure_level" in choice.auto), *[gr.update(visible=there)] * 6]
+                gr.update(visible=there and "exposure_level" in choice.auto), *[gr.update(visible=there)] * 7]
 
     def sample(self) -> str:
         """The sample photograph in the place of one that was chosen."""
@@ -151,15 +175,22 @@ class EnhanceTab:
 
     def _preset(self, name: str) -> Any:
         def turn(model: Any) -> list[Any]:
-            choice, preset = self.service.choice(model), load_preset(name)
-            turned = [*(["exposure_level"] if preset.exposure_shift else ()), *preset.preference]
-            missing = [SLIDERS[key][0] for key in turned if key not in choice.ranges]
-            if missing:
+            choice = self.service.choice(model)
+            values, missing = self._values_of(name, choice)
+            if values is None:
                 raise UsageError(f"{choice.label} has no {', '.join(missing)}, which this look turns; choose another "
                                  f"model under More")
-            return self.controls.values(choice, preset.preference, preset.strength, preset.exposure_shift)
+            return values
 
         return turn
+
+    def _values_of(self, name: str, choice: ModelChoice) -> tuple[list[Any] | None, list[str]]:
+        """The values of `adjusted` for a preset, and the labels of what it turns and the model has not."""
+        preset = load_preset(name)
+        turned = [*(["exposure_level"] if preset.exposure_shift else ()), *preset.preference]
+        missing = [SLIDERS[key][0] for key in turned if key not in choice.ranges]
+        return None if missing else self.controls.values(choice, preset.preference, preset.strength,
+                                                         preset.exposure_shift), missing
 
     def match(self, photo: Any, model: Any, *values: Any) -> list[Any]:
         """The sliders as a picture asks for them, and what there is to say of it."""
@@ -175,7 +206,7 @@ class EnhanceTab:
     def show_variants(self, photo: Any, *values: Any) -> tuple[str, list[Any]]:
         """Four looks around this one, each with a button that takes it."""
         made = self.context.run(self.service.variants, require_token(photo), self.controls.request(*values))
-        cells = figures(((data_uri(pixels), (label,)) for label, _, pixels in made), "variants")
+        cells = figures(((data_uri(pixels), (label,)) for label, _, pixels in made), "variants fresh")
         for number_, (label, _, _) in enumerate(made):
             taken = f'<button type="button" data-number="{number_}" aria-label="Take {label}">Take this one</button>'
             cells = cells.replace("</figcaption></figure>", f"</figcaption>{taken}</figure\n>", 1)

@@ -13,6 +13,7 @@ from rlenhance.pipelines.options import DenoiseSettings, ImageSettings, RestoreS
 from rlenhance.web.components import (
     LIVE,
     AppContext,
+    KeptSettings,
     button,
     link,
     number,
@@ -37,7 +38,7 @@ def _denoise_controls() -> list[Any]:
     measured = gr.Checkbox(True, label="Measure the grain in the photograph", elem_id="measured")
     noise = setting_slider(DenoiseSettings, "noise", "How strong the grain is",
                            "its standard deviation, in 255ths", value=15, step=1, visible=False)
-    measured.input(lambda own: gr.update(visible=not own), measured, noise)
+    measured.change(lambda own: gr.update(visible=not own), measured, noise, show_progress="hidden")
     return [strength, measured, noise]
 
 
@@ -90,11 +91,11 @@ class _Panel:
 
 
 _PANELS = {
-    "denoise": _Panel("Choose a grainy photograph, or drop it here", _denoise_controls, _denoise_settings),
-    "enlarge": _Panel("Choose a small photograph, or drop it here", _enlarge_controls, _enlarge_settings,
+    "denoise": _Panel("Choose a grainy photograph, drop or paste it here", _denoise_controls, _denoise_settings),
+    "enlarge": _Panel("Choose a small photograph, drop or paste it here", _enlarge_controls, _enlarge_settings,
                       "Usual enlargement"),
-    "restore": _Panel("Choose an old or damaged photograph, or drop it here", _restore_controls, _restore_settings,
-                      says=True),
+    "restore": _Panel("Choose an old or damaged photograph, drop or paste it here", _restore_controls,
+                      _restore_settings, says=True),
 }
 
 
@@ -102,11 +103,11 @@ class PipelineTab:
     """A photograph, a detail of it that follows the controls, and the whole result.
 
     Args:
-        context: of the page.
+        context, page: of the tab.
         name: of the tab: "denoise", "enlarge" or "restore".
     """
 
-    def __init__(self, context: AppContext, name: str):
+    def __init__(self, context: AppContext, page: gr.Blocks, name: str):
         self.context, self.service, self.panel = context, context.service, _PANELS[name]
         place = gr.State(_MIDDLE)
         with gr.Row(elem_classes="workplace"):
@@ -119,6 +120,7 @@ class PipelineTab:
                     save = button("Save", f"{name}-save", main=True)
                 saved = gr.HTML("", elem_id=f"{name}-saved")
                 controls = self.panel.controls()
+        KeptSettings(page, name, controls)
         given, shown = [photo, place, *controls], [view, status]
         photo.upload(lambda: (_MIDDLE, ""), outputs=[place, saved]).then(
             show_errors(self.show), given, shown, show_progress_on=view)

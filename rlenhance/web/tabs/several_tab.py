@@ -7,16 +7,24 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.contact_sheet import thumbnail
-from rlenhance.web.components import MY_LOOK, AppContext, Controls, button, link, photo_drop, show_errors
+from rlenhance.web.components import (
+    MOST_PHOTOS,
+    MY_LOOK,
+    AppContext,
+    Controls,
+    button,
+    link,
+    photo_drop,
+    show_errors,
+)
 from rlenhance.web.file_store import StoredFile, parse_tokens, unique_names
-from rlenhance.web.html import data_uri, figures, notes
+from rlenhance.web.html import before_after, grid, notes
 from rlenhance.web.service import Result
 
-#: Photographs at a time.
-MOST = 100
 #: The settings of the first tab, each photograph at the brightness that it needs unless one is set there.
 AS_UNDER_ENHANCE = "as under Enhance"
 
@@ -26,7 +34,7 @@ class SeveralTab:
 
     def __init__(self, context: AppContext, controls: Controls):
         self.context, self.service, self.controls = context, context.service, controls
-        photos = photo_drop("Choose several photographs, or drop them here", "several", several=True)
+        photos = photo_drop("Choose several photographs, or drop them or a folder here", "several", several=MOST_PHOTOS)
         with gr.Row(elem_classes="line-up"):
             self.chooses = gr.Dropdown([AS_UNDER_ENHANCE, MY_LOOK], value=AS_UNDER_ENHANCE, label="Settings",
                                        elem_id="several-chooses", filterable=False)
@@ -42,9 +50,9 @@ class SeveralTab:
         request, tokens = self.controls.request(*values), parse_tokens(photos)
         if not tokens:
             raise UsageError("choose photographs first")
-        if len(tokens) > MOST:
-            raise UsageError(f"{len(tokens)} photographs; {MOST} at a time, please (rlenhance enhance FOLDER takes any "
-                             f"number)")
+        if len(tokens) > MOST_PHOTOS:
+            raise UsageError(f"{len(tokens)} photographs; {MOST_PHOTOS} at a time, please (rlenhance enhance FOLDER "
+                             f"takes any number)")
         made: list[tuple[str, tuple[str, ...]]] = []
         files: list[StoredFile] = []
         failures: list[str] = []
@@ -53,19 +61,24 @@ class SeveralTab:
                 try:
                     result: Result = self.context.queue.run_when_free(self.service.save, token, request)
                     files.append(result.file)
-                    small = self.context.queue.run_when_free(
-                        lambda: thumbnail(self.service.full_photo(files[-1]).pixels))
-                    made.append((data_uri(small, 85), (result.file.name, *result.notes)))
+                    before, after = self.context.queue.run_when_free(self._both, token, result.file)
+                    made.append((before_after(before, after, small=True), (result.file.name, *result.notes)))
                 except UsageError as error:
                     failures.append(str(error))
                 yield (notes([f"{done} of {len(tokens)} done"], "line") + notes(failures, "bad"),
-                       figures(made) if made else gr.skip(), "")
+                       grid(made, "several") if made else gr.skip(), "")
             package = self.context.queue.run_when_free(self._packed, files) if files else None
         finally:  # also where the page was left meanwhile
             for stored in files:
                 self.service.store.remove(stored.token)
         if package is not None:
             yield gr.skip(), gr.skip(), link(Result(package), "Download all:")
+
+    def _both(self, token: str, result: StoredFile) -> tuple[np.ndarray, np.ndarray]:
+        """A photograph before and after, small."""
+        before, after = (thumbnail(self.service.full_photo(stored).visible_pixels)
+                         for stored in (self.service.store.get(token), result))
+        return before, after
 
     def _packed(self, files: list[StoredFile]) -> StoredFile:
         """All results in one archive, with unique names."""

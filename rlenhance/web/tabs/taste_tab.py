@@ -12,6 +12,7 @@ from rlenhance.core.json_files import parse_json
 from rlenhance.looks.taste import FEWEST, MOST, TasteSession
 from rlenhance.pipelines.looks import Look, look_from_json
 from rlenhance.web.components import (
+    MOST_PHOTOS,
     MY_LOOK,
     AppContext,
     Controls,
@@ -65,7 +66,7 @@ class TasteTab:
         with gr.Row(elem_classes="workplace tasting"):
             with gr.Column(elem_classes="stage"):
                 photos = photo_drop(f"Choose three to {PHOTOS} of your photographs, or drop them here", "taste",
-                                    several=True)
+                                    several=MOST_PHOTOS)
                 view = gr.HTML("", elem_id="versions", js_on_load=_PICKS)
             with gr.Column(elem_classes="controls"):
                 progress = gr.HTML(_beginning(), elem_id="taste-progress")
