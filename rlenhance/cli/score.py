@@ -15,6 +15,7 @@ from rlenhance.core.errors import UsageError, describe_failure, printable
 
 if TYPE_CHECKING:
     from rlenhance.io import Photo
+    from rlenhance.pipelines.photo_faults import PhotoFaults
 
 
 def add(commands: Any) -> None:
@@ -22,9 +23,11 @@ def add(commands: Any) -> None:
     score = commands.add_parser(
         "score", help="score photographs, against references or without",
         description="Score photographs. With --reference: PSNR in dB, SSIM, and the PSNR at the reference's mean "
-                    "brightness. Without: the mean level, and the costs of the reward terms that need no reference, "
-                    "where less is better (docs/reference/rewards.md); --source adds those that compare with the "
-                    "original. The last line is the mean. Exit status: 0, or 2 where a photograph could not be scored.",
+                    "brightness. Without: what is seen of each in words: brightness, what is burnt out or black, "
+                    "noise, blocks of JPEG, a colour cast. --terms: the mean level, and the costs of the reward terms "
+                    "that need no reference, where less is better (docs/reference/rewards.md); --source adds those "
+                    "that compare with the original. The last line is the mean. "
+                    "Exit status: 0, or 2 where a photograph could not be scored.",
     )
     score.add_argument("photos", nargs="+", metavar="PHOTO|DIR", help="photographs, folders of them, patterns")
     score.add_argument("--reference", type=Path, metavar="FILE|DIR",
@@ -34,6 +37,8 @@ def add(commands: Any) -> None:
     score.add_argument("--source", type=Path, metavar="FILE|DIR", help="what they were made of, found likewise")
     score.add_argument("-r", "--recursive", action="store_true",
                        help="folders with all folders below them, those of references too")
+    score.add_argument("--terms", action="store_true", help="the terms of rewards instead of words; --source and "
+                                                            "--exposure ask for them too")
     score.add_argument("--exposure", type=float, metavar="LEVEL", help="the level that the exposure terms aim at")
     add_limits(score)
     score.add_argument("--json", action="store_true", help="a JSON object per photograph, and one with the means")
@@ -52,14 +57,25 @@ def run(arguments: argparse.Namespace) -> int:
     others = {word: _Others(place, arguments.recursive) for word, place in
               (("reference", arguments.reference), ("source", arguments.source)) if place is not None}
     report, open_photo = _Report(arguments.json), reader_of(arguments)
+    in_words = not (others or arguments.terms or arguments.exposure is not None)
     for photo in found:
         partners = None
         try:
             partners = {word: other.of(photo.relative_dir, photo.path) for word, other in others.items()}
-            report.add(photo.path, _scores(photo.path, partners, arguments.exposure, open_photo), partners)
+            if in_words:
+                report.add_words(photo.path, _faults(photo.path, open_photo))
+            else:
+                report.add(photo.path, _scores(photo.path, partners, arguments.exposure, open_photo), partners)
         except Exception as error:  # one photograph never stops the others
             report.fail(photo.path, describe_failure(error, photo.path, *(partners or {}).values()))
     return report.end()
+
+
+def _faults(path: Path, open_photo: Callable[[Path], Photo]) -> PhotoFaults:
+    from rlenhance.pipelines.photo_faults import see_faults
+
+    photo = open_photo(path)
+    return see_faults(photo.visible_pixels, coded=path.suffix.lower() in (".jpg", ".jpeg"))
 
 
 def _scores(path: Path, partners: Mapping[str, Path], exposure: float | None,
@@ -128,6 +144,13 @@ class _Report:
             print("".join(f"{name:>{_width(name)}}" for name in self._columns) + "  photograph")
         self._line(scores.values(), str(path))
 
+    def add_words(self, path: Path, found: PhotoFaults) -> None:
+        self._rows.append(found.scores)
+        if self._json:
+            print(as_json(photograph=path, words=found.words, cast=found.cast, scores=found.scores), flush=True)
+        else:
+            print(f"{printable(path)}: {found.words}", flush=True)
+
     def fail(self, path: Path, error: str) -> None:
         self._failed += 1
         print(f"failed: {name_flags(error)}", file=sys.stderr)
@@ -143,7 +166,7 @@ class _Report:
         means = {name: sum(row[name] for row in self._rows) / count for name in self._rows[0]} if count else {}
         if self._json:
             print(json.dumps({"summary": {"scored": count, "failed": self._failed, "mean": means}}))
-        elif count > 1:
+        elif count > 1 and self._columns:
             self._line(means.values(), f"mean of {count}")
         return 2 if self._failed else 0
 

@@ -62,7 +62,8 @@ def explain_chain(restorer: PhotoRestorer, pixels: np.ndarray) -> list[Cell]:
     shown: list[tuple[np.ndarray, tuple[str, ...]]] = [(to_pixels(to_planes(pixels)), ("input",))]
     for number, step in enumerate(restorer.steps(pixels)):
         told = f"predicted gain {step.gain:+.2f} dB" if restorer.network.in_decibels else f"score {step.gain:+.2f}"
-        shown.append((to_pixels(to_planes(step.picture)), (f"{number + 1}. {step.words}", f"{step.tool.name}, {told}")))
+        shown.append((to_pixels(to_planes(step.picture)),
+                      (f"{number + 1}. {step.tool.label}", f"{step.tool.name}, {told}")))
     top, left = _liveliest(shown[0][0])
     details = [picture[top : top + _SIDE, left : left + _SIDE] for picture, _ in shown]
     return [Cell(picture, lines) for picture, lines in shown] + [

@@ -13,9 +13,9 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import bands, tiles, to_pixels, to_planes
 from rlenhance.io import Photo
-from rlenhance.ops.noise_estimation import estimate_sigma
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import RestoreSettings
+from rlenhance.pipelines.photo_faults import PhotoFaults, see_faults
 from rlenhance.pipelines.tool_choice import BUDGETS, Budget, ToolChoice, brightens
 from rlenhance.tools import TOOLS, Command, Tool, registered_tool, tool_of
 
@@ -24,7 +24,6 @@ SHIPPED = "tool-gains"
 #: Said of a photograph that is left as it is.
 NOTHING = "nothing to repair"
 _GRID = 8  # tiles begin at multiples of a JPEG block
-_MEASURED = 3072  # longest side of the middle of a photograph in which noise is measured for words
 _TILE = 1024  # pixels along a tile of a tool that sees its surroundings only
 
 
@@ -34,13 +33,11 @@ class ChainStep:
 
     Attributes:
         tool: what was used.
-        words: what it did, for people.
         gain: what was predicted of it, in dB; of a planner that predicts no gains, its score over that of stopping.
         picture: the result (H, W, 3) float32.
     """
 
     tool: Tool
-    words: str
     gain: float
     picture: np.ndarray
 
@@ -116,13 +113,14 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
 
     def _apply(self, pixels: np.ndarray, weights: np.ndarray | None,
                photo: Photo) -> tuple[np.ndarray, Mapping[str, Any]]:
-        words, chain, gains, picture = list[str](), list[str](), list[float](), None
+        chain, gains, picture = list[Tool](), list[float](), None
         for step in self.steps(pixels):  # one picture is kept in memory
-            words.append(step.words)
-            chain.append(step.tool.name)
+            chain.append(step.tool)
             gains.append(round(step.gain, 3))
             picture = step.picture
-        decision = {"words": describe(words), "chain": chain, "gains": gains}
+        found = see_faults(pixels)
+        decision = {"words": describe(chain, found), "found": found.damage, "chain": [tool.name for tool in chain],
+                    "gains": gains}
         if picture is None:
             return pixels, decision
         result = np.empty_like(pixels)
@@ -146,7 +144,7 @@ class PhotoRestorer(ImagePipeline[RestoreSettings]):
                 break
             tool, gain = found
             result = apply_tool(tool, picture)
-            yield ChainStep(tool, words_of(tool, picture, result), gain, result)
+            yield ChainStep(tool, gain, result)
             picture, done = result, [*done, tool]
             if self.on_progress:
                 self.on_progress((number + 1) / (choice.steps + 1))
@@ -166,24 +164,18 @@ def apply_tool(tool: Tool, picture: np.ndarray) -> np.ndarray:
     return result
 
 
-def words_of(tool: Tool, before: np.ndarray, after: np.ndarray) -> str:
-    """What a tool did to a picture, in words; what took noise, whatever it is made for, says how much."""
-    if "noise" not in tool.label and "JPEG" not in tool.label:
-        return tool.label
-    top, left = (max(0, (side - _MEASURED) // 2) for side in before.shape[:2])
-    part = np.s_[top : top + _MEASURED, left : left + _MEASURED]
-    noise = [255 * estimate_sigma(np.rint(255 * picture[part]).astype(np.uint8)) for picture in (before, after)]
-    taken = round(max(noise[0] ** 2 - noise[1] ** 2, 0.0) ** 0.5)
-    return f"noise {taken}/255 taken out" if taken >= 2 else tool.label
+def describe(chain: Sequence[Tool], found: PhotoFaults) -> str:
+    """What was found and done: "found noise 14 of 255, JPEG blocks: JPEG blocks removed, sharpened a little twice".
 
-
-def describe(words: Sequence[str]) -> str:
-    """A chain in words, those of each of its tools: "JPEG blocks removed, noise 12/255 taken out".
-
-    Example:
-        >>> describe(["brightened", "sharpened a little", "sharpened a little"])
-        'brightened, sharpened a little twice'
+    Args:
+        chain: the tools that were used.
+        found: in the photograph, before.
     """
-    counts = [(word, len(list(same))) for word, same in groupby(words)]
+    damage = ", ".join(found.damage)
+    hint = "; rlenhance enhance brightens it" if found.is_dark and not any(map(brightens, chain)) else ""
+    if not chain:
+        return f"left as it is: {damage}, but no tool would gain enough{hint}" if damage else NOTHING
+    counts = [(label, len(list(same))) for label, same in groupby(tool.label for tool in chain)]
     times = {1: "", 2: " twice"}
-    return ", ".join(word + times.get(count, f" {count} times") for word, count in counts) or NOTHING
+    done = ", ".join(label + times.get(count, f" {count} times") for label, count in counts)
+    return (f"found {damage}: " if damage else "") + done + hint

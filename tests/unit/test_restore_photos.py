@@ -8,7 +8,8 @@ from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
-from rlenhance.pipelines.restore import NOTHING, PhotoRestorer, apply_tool, describe, words_of
+from rlenhance.pipelines.photo_faults import PhotoFaults, see_faults
+from rlenhance.pipelines.restore import NOTHING, PhotoRestorer, apply_tool, describe
 from rlenhance.pipelines.tool_choice import patches_of
 from rlenhance.tools import Tool, tool_of
 from tests.support.networks import make_planner
@@ -31,7 +32,7 @@ def test_the_chain_has_the_tools_of_the_largest_gain(planner):
     photo, decision = restorer.process(Photo(pixels))
     wanted = tool_of("unsharp")(tool_of("median")(pixels.astype(np.float32) / 255))
     assert decision["chain"] == ["median", "unsharp"]
-    assert decision["words"] == "single pixels smoothed, sharpened a little"
+    assert decision["words"].endswith(": single pixels smoothed, sharpened a little")
     assert np.abs(photo.pixels - 255 * wanted).max() <= 0.5 + 1e-3
     many = "denoise-even-8", "denoise-even-20", "denoise-even-45", "unsharp", "median", "bilateral", "deconvolve-1"
     restorer = PhotoRestorer(planner(*range(1, 8), tools=many))
@@ -42,8 +43,8 @@ def test_the_chain_has_the_tools_of_the_largest_gain(planner):
 
 def test_a_good_photograph_is_copied(planner, tmp_path, capsys):
     """Where nothing would be gained, the file is the same to the byte, and the line says so."""
-    source = write(photograph(), tmp_path / "good.png")
-    photo = Photo(photograph())
+    pixels = np.full((48, 64, 3), 120, np.uint8)
+    source, photo = write(pixels, tmp_path / "good.png"), Photo(pixels)
     assert PhotoRestorer(planner(0.05, -3.0)).process(photo).photo is photo
     assert main(["restore", str(source), "--model", str(tmp_path / "run")]) == 0
     assert (tmp_path / "good_restored.png").read_bytes() == source.read_bytes()
@@ -65,7 +66,7 @@ def test_only_the_named_tools_are_used(planner, tmp_path, monkeypatch, capsys):
     words = ["restore", "old.png", "--model", str(planner(1.0, 2.0)), "--tool", "unsharp", "--steps", "1"]
     assert main([*words, "--explain", "why.png"]) == 0
     said = capsys.readouterr().out
-    assert "old.png -> old_restored.png: sharpened a little\n" in said and "each step -> why.png" in said
+    assert ": sharpened a little\n" in said and "each step -> why.png" in said
     assert read("why.png").pixels.shape[1] > 800
     assert main([*words, "--overwrite", "--tool", "sharpen"]) == 2
     assert "unknown tool 'sharpen'" in capsys.readouterr().err
@@ -128,16 +129,23 @@ def test_tools_that_the_planner_does_not_know_are_judged_by_their_results(planne
         Tool("better", "made better", lambda picture: np.full_like(picture, 0.9), 0, 0)])
     monkeypatch.setattr(restorer.judge, "assess", lambda images: (
         np.zeros((len(images), 2)), 10 * images.mean(axis=(1, 2, 3))))
-    assert restorer.process(Photo(photograph())).decision["words"] == "made better"
+    assert restorer.process(Photo(photograph())).decision["words"].endswith(": made better")
 
 
-def test_noise_that_was_taken_is_told():
-    """The words have the noise before less that after, in 255ths."""
+def test_what_is_found_is_told_with_its_strength():
+    """Noise as strong as it is, darkness, and what was done; nothing to repair only where nothing is wrong."""
     rng = np.random.default_rng(0)
-    noisy = (0.5 + 12 / 255 * rng.standard_normal((128, 128, 3))).astype(np.float32)
-    tool = tool_of("denoise-even-8")
-    assert words_of(tool, noisy, np.full_like(noisy, 0.5)) in ("noise 12/255 taken out", "noise 11/255 taken out")
-    assert words_of(tool, noisy, noisy) == tool.label and describe([]) == NOTHING
+    noisy = np.rint(128 + 14 * rng.standard_normal((192, 192, 3))).astype(np.uint8)
+    found, unsharp = see_faults(noisy), tool_of("unsharp")
+    assert found.noise == pytest.approx(14, abs=1.5) and found.damage == [f"noise {found.noise:.0f} of 255"]
+    good, dark = PhotoFaults(0.4, 0, 0, 0, False, ""), PhotoFaults(0.1, 0, 0, 14, True, "")
+    assert describe([], good) == NOTHING and describe([unsharp], good) == "sharpened a little"
+    assert describe([unsharp, unsharp], dark) == (
+        "found noise 14 of 255, JPEG blocks, very dark (brightness 0.10): sharpened a little twice; rlenhance enhance "
+        "brightens it")
+    told = describe([], dark)
+    assert "noise 14 of 255" in told and "brightens it" in told and NOTHING not in told
+    assert "brightens it" not in describe([tool_of("brighten-gamma")], dark)
 
 
 @pytest.mark.parametrize("size, count", [((48, 64), 1), ((5, 300), 2), ((400, 300), 8), ((1000, 200), 8)])

@@ -14,6 +14,7 @@ from rlenhance.learning.metrics import full_reference
 from rlenhance.learning.metrics.full_reference import gt_mean_psnr, mean_level, psnr, ssim
 from rlenhance.learning.ops.image import limit_side, to_tensor
 from rlenhance.learning.rewards import TERMS, Transition
+from rlenhance.pipelines.photo_faults import PhotoFaults
 from rlenhance.pipelines.score import SIDE, with_reference, without_reference
 
 
@@ -114,9 +115,28 @@ def test_one_reference_for_all(album, capsys):
     assert last["summary"]["mean"]["psnr"] == pytest.approx(np.mean([p["scores"]["psnr"] for p in photographs]))
 
 
-def test_without_options_the_terms_are_told(album, capsys):
+def test_without_options_words_are_told(album, capsys):
+    """What a photographer sees: a dark noisy photograph, a burnt one, a good one."""
+    rng, soft = np.random.default_rng(0), np.add.outer(np.linspace(0.3, 0.45, 256), np.linspace(0, 0.15, 256))
+    cases = {"night": 0.2 * soft + 14 / 255 * rng.standard_normal(soft.shape), "good": soft,
+             "burnt": np.where(np.arange(256) < 64, 1.0, soft)}
+    for name, grey in cases.items():
+        write(np.rint(255 * grey[..., None].repeat(3, 2).clip(0, 1)).astype(np.uint8), album / f"seen/{name}.png")
+    assert score("seen") == 0
+    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert lines["seen/night.png"].startswith("very dark (brightness 0.") and "noise 1" in lines["seen/night.png"]
+    assert "25.0 % burnt out" in lines["seen/burnt.png"] and "0.0 % burnt out" in lines["seen/good.png"]
+    assert "no noise seen, no blocks, no cast" in lines["seen/good.png"]
+    assert PhotoFaults(0.4, 0, 0, 0, False, "green").words.endswith("a green cast")
+    assert score("seen", "--json") == 0
+    *photographs, last = map(json.loads, capsys.readouterr().out.splitlines())
+    assert all({"brightness", "burnt", "black", "noise", "blocks"} == set(one["scores"]) and one["words"]
+               for one in photographs) and last["summary"]["mean"]["burnt"] > 0
+
+
+def test_with_terms_the_terms_are_told(album, capsys):
     """The columns are the level and the terms."""
-    assert score("out/a.png") == 0
+    assert score("out/a.png", "--terms") == 0
     head, row = capsys.readouterr().out.splitlines()
     assert head.split()[0] == "level" and "exposure" in head and "psnr" not in head and row.endswith("out/a.png")
 
