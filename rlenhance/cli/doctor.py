@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,11 @@ def add(commands: Any) -> None:
         "doctor", help="check the installation",
         description="Check the installation: versions, device, threads, the extras that are there and the lines that "
                     "install the others, the checksums of the shipped weights, and a self-test on a made picture. "
-                    "Needs no network. Exit status: 0, or 1 where something does not work.",
+                    "Needs no network. What is well is summed up; --all prints every finding. "
+                    "Exit status: 0, or 1 where something does not work.",
     )
-    doctor.add_argument("--json", action="store_true", help="one JSON object")
+    doctor.add_argument("--all", action="store_true", help="every library, extra and model on a line of its own")
+    doctor.add_argument("--json", action="store_true", help="one JSON object, of every finding")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -52,9 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     import json  # here: help must not wait for it
 
     findings = []
-    for finding in examine():
-        findings.append(finding)
-        if not arguments.json:
+    for part, found in groupby(examine(), _part):
+        of_part = list(found)
+        findings += of_part
+        for finding in () if arguments.json else of_part if arguments.all else summed_up(part, of_part):
             sign = {True: "ok", False: "WRONG", None: "-"}[finding.good]
             print(f"{sign:>5}  {finding.about}: {finding.text}", flush=True)
     wrong = [finding.about for finding in findings if finding.good is False]
@@ -63,6 +67,31 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{len(wrong)} things do not work: {', '.join(wrong)}" if wrong else "all is well")
     return 1 if wrong else 0
+
+
+def _part(finding: Finding) -> str:
+    """What a finding is summed up with."""
+    first = finding.about.split()[0]
+    return "libraries" if finding.about in NEEDED.values() else first if first in ("extra", "weights") else \
+        finding.about
+
+
+def summed_up(part: str, findings: list[Finding]) -> Iterator[Finding]:
+    """The findings of one part with what is well in a line, and so with what is optional and not there."""
+    yield from (finding for finding in findings if finding.good is False)
+    for good in (True, None):
+        same = [finding for finding in findings if finding.good is good]
+        if len(same) < 2:
+            yield from same
+        elif part == "libraries":
+            yield Finding(part, ", ".join(f"{each.about} {each.text}" for each in same), good)
+        elif part == "extra":
+            names = ", ".join(each.about.removeprefix("extra ") for each in same)
+            yield Finding("extras", names if good else f"{names} not there: {install_line('NAME')}", good)
+        else:
+            default = next((each.about for each in same if each.text.endswith("(default)")), "").removeprefix(part)
+            yield Finding(part, f"{len(same)} models, SHA-256 as listed" + (f" (default:{default})" if default else ""),
+                          good)
 
 
 def examine() -> Iterator[Finding]:

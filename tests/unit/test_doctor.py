@@ -27,9 +27,23 @@ def test_a_good_installation_passes(capsys):
             "self-test"} <= set(found)
     assert {f"weights {model.name}" for model in weights.list_models()} <= set(found)
     assert "brightened" in found["self-test"]["text"]
-    assert cli.main(["doctor"]) == 0
+    assert cli.main(["doctor", "--all"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "all is well" and len(lines) == len(found) + 1
+
+
+def test_a_good_installation_is_summed_up(capsys, monkeypatch):
+    """In twelve lines at most, whatever extras and models there are; each is named."""
+    extras = {f"extra-{number}": number % 2 for number in range(12)}
+    monkeypatch.setattr(metadata, "requires", lambda name: [
+        f"{'numpy' if there else 'nosuchlibrary'}; extra == '{extra}'" for extra, there in extras.items()])
+    assert cli.main(["doctor"]) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert last == "all is well" and len(lines) <= 11
+    extra_lines = [line for line in lines if " extras: " in line]
+    assert len(extra_lines) == 2 and all(any(extra in line for line in extra_lines) for extra in extras)
+    assert install_line("NAME") in extra_lines[1]
+    assert any(f"{len(weights.list_models())} models" in line for line in lines)
 
 
 def test_every_extra_is_told(capsys, monkeypatch):
