@@ -114,11 +114,13 @@ class TrainConfig:
     """Begin a policy with the backbone of this supervised run."""
     logger: Annotated[tuple[str, ...], one_of(LOGGERS)] = ("tensorboard",)
     """Where numbers, samples and settings go beside metrics.csv: one or several (docs/howto/loggers.md)."""
+    log_all_terms: bool = False
+    """The loggers get reward terms of weight 0 too, as metrics.csv does."""
     progress: bool = True
     """Show a progress bar."""
     plugin: PluginNames = ()
     """Your own modules, files or importable names, that register learners, backbones, action sets or reward terms;
-    with --help they are listed here (docs/howto/own_parts.md)."""
+    with --help-all they are listed here (docs/howto/own_parts.md)."""
 
 
 def with_defaults(hidden: Sequence[str] = (), shown: Mapping[str, str] = types.MappingProxyType({}),

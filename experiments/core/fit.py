@@ -212,10 +212,12 @@ class _RunState:
         self._watch = TrainingWatch()
 
     def count(self, seconds: float, cpu_seconds: float, pictures: int) -> None:
-        """Add what an update took."""
+        """Add what an update took; of several processes, each has as many pictures, and the CPU time of the others is
+        not known."""
+        several = distributed.world_size() > 1 or getattr(self.learner, "num_workers", 1) > 1
         self.seconds += seconds
-        self.cpu_seconds = None if self.cpu_seconds is None else self.cpu_seconds + cpu_seconds
-        self.pictures = None if self.pictures is None else self.pictures + pictures
+        self.cpu_seconds = None if several or self.cpu_seconds is None else self.cpu_seconds + cpu_seconds
+        self.pictures = None if self.pictures is None else self.pictures + pictures * distributed.world_size()
 
     def progress(self, done: int) -> float:
         spent = self.seconds / (60 * self.config.minutes) if self.config.minutes else 0.0

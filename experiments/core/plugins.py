@@ -153,6 +153,11 @@ def run_plugins(config: Any, spec: Any) -> list[Plugin]:
             if plugin in named or (plugin.installed and plugin in used)]
 
 
+def plugin_words(plugins: Sequence[str]) -> str:
+    """The options that name plugins again, for a command that is printed: " --plugin own.py"; "" without plugins."""
+    return "".join(f" --plugin {shlex.quote(name)}" for name in plugins)
+
+
 def own_terms(sources: Iterable[str], plugins: Iterable[str]) -> list[str]:
     """The user-defined reward terms that a command names.
 

@@ -7,7 +7,7 @@ import io
 import json
 import math
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -57,18 +57,21 @@ class Run:
         self._names: Sequence[str] = ("tensorboard",)
         self._settings: Mapping[str, Any] = {}
         self._listeners: Sequence[Logger] = ()
+        self._unlogged: frozenset[str] = frozenset()
         self._loggers: list[Logger] | None = None
 
-    def use_loggers(self, names: Sequence[str], settings: Mapping[str, Any],
-                    listeners: Sequence[Logger] = ()) -> None:
+    def use_loggers(self, names: Sequence[str], settings: Mapping[str, Any], listeners: Sequence[Logger] = (),
+                    unlogged: Iterable[str] = ()) -> None:
         """Choose where the numbers go beside metrics.csv, before the first of them; TensorBoard alone otherwise.
 
         Args:
             names: of `rlenhance.experiments.core.loggers.LOGGERS`.
             settings: of the run, for the stores that show them beside the numbers.
             listeners: more of them, made by the caller.
+            unlogged: reward terms whose numbers (reward/NAME, val/reward/NAME) stand in metrics.csv alone.
         """
         self._names, self._settings, self._listeners = names, settings, listeners
+        self._unlogged = frozenset(f"{prefix}reward/{name}" for name in unlogged for prefix in ("", "val/"))
 
     @classmethod
     def create(cls, path: Path, arguments: Mapping[str, Any], about: Mapping[str, Any]) -> Run:
@@ -155,7 +158,7 @@ class Run:
         self._rewrite()
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """A row of metrics.csv, and the same to the loggers."""
+        """A row of metrics.csv, and the same to the loggers, without what `use_loggers` leaves out."""
         row = {"step": step, **numbers}
         self._rows.append(row)
         fresh = [name for name in row if name not in self._columns]
@@ -166,7 +169,7 @@ class Run:
             with (self.path / "metrics.csv").open("a", newline="") as file:
                 csv.DictWriter(file, self._columns).writerow(_written(row))
         for logger in self.loggers:
-            logger.log(step, numbers)
+            logger.log(step, {name: value for name, value in numbers.items() if name not in self._unlogged})
 
     def _rewrite(self) -> None:
         text = io.StringIO()

@@ -24,6 +24,7 @@ from rlenhance.experiments.core.migrate import FORMAT, load_config
 from rlenhance.experiments.core.plugins import (
     load_plugins,
     load_plugins_of,
+    own_terms,
     require_terms,
     require_tools,
     run_plugins,
@@ -38,7 +39,7 @@ from rlenhance.io.files import write_atomically
 from rlenhance.learning.hub.export import export_checkpoint
 
 #: Settings that may be chosen anew whenever a run goes on, beside those that make it longer.
-_OF_A_CALL = ("resume", "auto_resume", "progress", "device", "devices", "plugin", "logger")
+_OF_A_CALL = ("resume", "auto_resume", "progress", "device", "devices", "plugin", "logger", "log_all_terms")
 
 
 @dataclass
@@ -124,7 +125,7 @@ def _train(task: Task[Any, Any], config: Any, unasked: Any, listeners: Sequence[
                 "source": data.splits.source, "digest": data.digest(), "skipped": data.skipped},
             "plugins": [plugin.record() for plugin in plugins], **task.facts(config), **model})
     if leads:
-        run.use_loggers(config.train.logger, dict(leaves(anchored(config))), listeners)
+        run.use_loggers(config.train.logger, dict(leaves(anchored(config))), listeners, _unweighted(task, config))
         held.callback(run.close)
         lines = [task.headline(config, data), *(f"plugin {plugin} from {plugin.file}" for plugin in plugins)]
         print("\n".join([*lines, f"run folder {run.path}"]), flush=True)
@@ -236,7 +237,7 @@ def resumed(given: Any, stored: Any, plain: Any) -> Any:
         changes["train.updates"] = None  # time, or epochs, are the limit
     for name in ("progress", "devices", "resume", "auto_resume"):
         changes[f"train.{name}"] = getattr(given.train, name)
-    for name in ("device", "logger"):
+    for name in ("device", "logger", "log_all_terms"):
         if f"train.{name}" in asked:
             changes[f"train.{name}"] = getattr(given.train, name)
     if "train.plugin" in asked:  # those that lie elsewhere now
@@ -259,6 +260,14 @@ def check_same(task: Task[Any, Any], run: Path, wanted: Any) -> None:
 def python() -> str:
     """The interpreter as it can be typed here."""
     return _from_here(Path(sys.executable).absolute(), "python")
+
+
+def _unweighted(task: Task[Any, Any], config: Any) -> list[str]:
+    """Reward terms of weight 0, which loggers do not get; they get a user's own, and all with --log-all-terms."""
+    weights = task.facts(config).get("reward", {}).get("weights", {})
+    own = own_terms(getattr(config.train, "reward_term", ()), config.train.plugin)
+    return [] if config.train.log_all_terms else [name for name, weight in weights.items()
+                                                  if not weight and name not in own]
 
 
 def rlenhance_command() -> str:

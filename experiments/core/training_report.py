@@ -13,6 +13,7 @@ from rlenhance.experiments.core.run import Run, read_metrics
 from rlenhance.hub.info import weight_shapes
 from rlenhance.learning.hub.checkpoint import find_checkpoint, read_config
 
+_LEAST_UPDATES = 100  # a run of fewer has no plateau
 #: Gain in dB of the last third of the updates below which a run has come to a plateau.
 PLATEAU = 0.02
 _POINTS, _COLUMNS = 8, 5  # validations and scores of the table
@@ -50,7 +51,7 @@ class TrainingReport:
         few validations exist."""
         scores = [(row["step"], row[self.monitor]) for row in self.validations if self.monitor in row and row["step"]]
         before = [score for step, score in scores if step <= 2 / 3 * self.updates]
-        if "psnr" not in self.monitor or not before or len(scores) == len(before):
+        if "psnr" not in self.monitor or not before or len(scores) == len(before) or self.updates < _LEAST_UPDATES:
             return None
         return max(score for _, score in scores) - max(before)
 
@@ -59,7 +60,7 @@ class TrainingReport:
         """Whether the run has come to a plateau, in words."""
         gain = self.last_gain
         if gain is None:
-            return "unknown: too few validations, or no score in dB"
+            return "unknown: too few updates or validations, or no score in dB"
         reached = f"reached: less than {PLATEAU:g} dB" if gain < PLATEAU else f"not reached: {PLATEAU:g} dB or more"
         return f"{reached}, the last third of the updates gained {gain:.3f} dB"
 

@@ -29,6 +29,7 @@ from rlenhance.experiments.core.config import (
 )
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.fit import FitResult
+from rlenhance.experiments.core.plugins import plugin_words
 from rlenhance.experiments.core.task import Session, Task
 from rlenhance.experiments.tasks.completion_network import (
     CompletionNetworkConfig,
@@ -293,7 +294,8 @@ class CompletionTask(Task[CompletionConfig, CompletionDataset]):
               f"{self.monitor(config)}): holes of {len(session.evaluator.pictures)} validation pictures "
               f"{best['val/psnr']:.2f} dB, {best['val/psnr_gain']:+.2f} on the prior\nresult in {run.path} (best/, "
               f"curves.png, metrics.csv); compare it with rules that need no training:\n"
-              f"  python -m rlenhance.experiments.complete_compare --models {run.path}")
+              f"  python -m rlenhance.experiments.complete_compare --models {run.path}"
+              f"{plugin_words(config.train.plugin)}")
         return {config.train.learner: best}
 
 

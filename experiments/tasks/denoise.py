@@ -29,6 +29,7 @@ from rlenhance.experiments.core.config import (
 )
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.fit import FitResult
+from rlenhance.experiments.core.plugins import plugin_words
 from rlenhance.experiments.core.presets import Preset, preset_option
 from rlenhance.experiments.core.task import Session, Task
 from rlenhance.experiments.tasks.presets import DENOISE_PRESETS
@@ -317,7 +318,8 @@ class DenoiseTask(Task[DenoiseConfig, DenoiseDataset]):
         for name, row in rows.items():
             print(f"  {name:<12}" + "  ".join(f"noise {noise}: {value:.2f}" for noise, value in row.items()))
         print(f"result in {run.path} (best/, curves.png, metrics.csv); compare it with rules that need no training:\n"
-              f"  python -m rlenhance.experiments.denoise_compare --models {run.path}")
+              f"  python -m rlenhance.experiments.denoise_compare --models {run.path}"
+              f"{plugin_words(session.config.train.plugin)}")
         return rows
 
 

@@ -35,7 +35,7 @@ from rlenhance.experiments.core.config import (
 from rlenhance.experiments.core.dataset import Dataset
 from rlenhance.experiments.core.distributed import make_fabric
 from rlenhance.experiments.core.fit import ArtifactCallback, FitResult
-from rlenhance.experiments.core.plugins import load_terms_of, own_terms, term_files
+from rlenhance.experiments.core.plugins import load_terms_of, own_terms, plugin_words, term_files
 from rlenhance.experiments.core.presets import Preset, preset_option
 from rlenhance.experiments.core.run import Run
 from rlenhance.experiments.core.task import Session, Task
@@ -336,17 +336,20 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
             if f"val/reward/{name}" in fitted.best:
                 print(f"  reward term {name}: {fitted.best[f'val/reward/{name}']:+.4f} over an episode, unweighted")
         names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
+        width = max(34, *(len(name) + 2 for name in rows))
         for name, row in rows.items():
-            print(f"  {name:<34}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
+            print(f"  {name:<{width}}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
                                               f"{row[column]:.3f}" for column in names))
         if config.data.data is None:
             print(f"  (a demonstration: the rules' one number was chosen on {len(data.splits.train)} pictures)")
         some = data.splits.val[:: max(1, len(data.splits.val) // 16)]
         darkest = min((load_example(example, ImageCache(0)).image for example in some), key=lambda image: image.mean())
         dark = write(to_array(darkest), run.path / "samples" / "dark.png")
-        print(f"result in {run.path} (best/, curves.png, samples/, tensorboard/)\n"
+        board = ", tensorboard/" if "tensorboard" in config.train.logger else ""
+        print(f"result in {run.path} (best/, curves.png, samples/{board})\n"
               f"enhance a photograph with it (dark.png is one; put your own in its place):\n"
-              f"  {rlenhance_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}")
+              f"  {rlenhance_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}"
+              f"{plugin_words(config.train.plugin)}")
         return rows
 
 

@@ -139,7 +139,7 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     def variants(self, candidates: list[Candidate]) -> list[Candidate]:
         for candidate in candidates:
             imported = "imported" in read_config(find_checkpoint(candidate.path))["about"]
-            candidate.facts["reference"] = "imported" if imported else "unknown"
+            candidate.facts["reference"] = "imported" if imported else "not recorded"
         return []
 
     def apply(self, model: Any, batch: Batch, condition: str) -> tuple[Tensor, Any]:
@@ -166,7 +166,9 @@ class LowLightComparison(TaskComparison[LowLightCompareConfig, Dataset]):
     def about(self, comparison: Comparison) -> list[str]:
         config = self.config
         size = f"reduced to {config.max_side} pixels" if config.max_side else "at full size"
-        budget = f"{config.minutes:g} minutes" if config.minutes else f"{config.updates or 400} updates"
+        most = [f"{config.updates} updates"] * bool(config.updates) + [f"{config.minutes:g} minutes"] * bool(
+            config.minutes)
+        budget = f"at most {' or '.join(most)}" if len(most) == 2 else most[0] if most else "400 updates"
         training = (f"{budget} of training per run, seeds {', '.join(map(str, config.seeds))} (mean ± standard "
                     f"deviation), best/ chosen on validation" if config.learners else "nothing was trained for it")
         return [f"{self.data.splits.describe()}.", f"Scored on {comparison.count} {self.split} pictures {size}; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,8 +148,22 @@ def sniff(data: bytes, name: str) -> Container:
         foreign = next((kind for start, kind in _FOREIGN if data.startswith(start)), "not a picture that can be read")
         if is_clip(Path(name)):
             raise UsageError(f"{name}: {CLIP}")
-        raise UsageError(f"{name}: {foreign}; known endings: {' '.join(EXTENSIONS)}")
+        if container_by_extension(name) is not None:
+            raise UsageError(f"{name}: {foreign}; it is damaged, or its ending is not that of its kind")
+        raise UsageError(f"{name}: {foreign}; {endings_in_words(EXTENSIONS)}")
     return CONTAINERS[found]
+
+
+def endings_in_words(extensions: Iterable[str]) -> str:
+    """The endings that are known, for a message.
+
+    Example:
+        >>> endings_in_words([".jpg", ".nef"])
+        'known endings: .jpg, and those of camera RAW (.dng .nef .cr2 ...)'
+    """
+    plain = [extension for extension in extensions if extension not in _RAW_EXTENSIONS]
+    raw = ", and those of camera RAW (.dng .nef .cr2 ...)" if {*extensions} & {*_RAW_EXTENSIONS} else ""
+    return f"known endings: {' '.join(plain)}{raw}"
 
 
 def _by_brand(data: bytes) -> str | None:

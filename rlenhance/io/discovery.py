@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rlenhance.core.errors import UsageError, refuse_os_errors
-from rlenhance.io.containers import EXTENSIONS
+from rlenhance.io.containers import EXTENSIONS, endings_in_words
 
 #: Standard input as a source, standard output as a target; a file named "-" is written ./-.
 STDIO = Path("-")
@@ -62,7 +62,7 @@ def list_photos(folder: Path, *, recursive: bool = False, exclude: Path | None =
     if not photos:
         deeper = "; its folders are searched too where asked (recursive)"
         deeper = "" if recursive or not any(map(os.path.isdir, folder.iterdir())) else deeper
-        raise UsageError(f"{folder}: holds no picture; known endings: {' '.join(extensions)}{deeper}")
+        raise UsageError(f"{folder}: holds no picture; {endings_in_words(extensions)}{deeper}")
     return photos
 
 
@@ -215,7 +215,7 @@ def _why_not(path: Path) -> str:
 def _matches(pattern: Path, extensions: Collection[str]) -> list[Path]:
     photos = [path for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))) if is_photo(path, extensions)]
     if not photos:
-        raise UsageError(f"{pattern}: no picture matches; known endings: {' '.join(extensions)}")
+        raise UsageError(f"{pattern}: no picture matches; {endings_in_words(extensions)}")
     return photos
 
 

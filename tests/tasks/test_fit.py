@@ -10,12 +10,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from rlenhance.agents import LEARNERS, Supervised
+from rlenhance.agents import LEARNERS, Supervised, distributed
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core import fit as loop
 from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.distributed import make_fabric
 from rlenhance.experiments.core.fit import Budget, TrainingFailed, fit
@@ -248,3 +250,14 @@ def test_full_disk_ends_with_one_line(tmp_path, pairs, monkeypatch, capsys):
              "16", "--horizon", "2", "--device", "cpu", "--no-progress"]
     assert train_command(LOWLIGHT, words) == 2
     assert "No space left" in capsys.readouterr().err and weights(run) == before
+
+
+@pytest.mark.parametrize(("workers", "world"), [(1, 1), (3, 1), (1, 2)])
+def test_what_several_processes_do_is_counted(monkeypatch, workers, world):
+    """Pictures of all of them; CPU time of one process alone is given for none."""
+    monkeypatch.setattr(distributed, "world_size", lambda: world)
+    state = loop._RunState(SimpleNamespace(num_workers=workers), None, None)
+    for _ in range(2):
+        state.count(1.0, 0.5, 4)
+    assert (state.seconds, state.pictures) == (2.0, 8 * world)
+    assert state.cpu_seconds == (1.0 if workers == world == 1 else None)

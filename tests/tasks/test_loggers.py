@@ -29,7 +29,8 @@ def own_environment(monkeypatch):
 
 def trained(tmp_path, pairs, name):
     """A run of three updates that was begun, stopped after two and gone on with; and its metrics.csv."""
-    settings = {"out": tmp_path / "runs", "name": "run", "eval_interval": 2, "batch_size": 2, "logger": (name,)}
+    settings = {"out": tmp_path / "runs", "name": "run", "eval_interval": 2, "batch_size": 2, "logger": (name,),
+                "log_all_terms": True}
     run = train_lowlight(pairs, updates=2, **settings).run
     resume(LOWLIGHT, run, updates=3)
     return run, rows_of(run)
@@ -168,6 +169,30 @@ def test_a_logger_whose_package_is_missing_is_refused_before_training(tmp_path, 
     with pytest.raises(UnknownName, match="trackio"):
         train_lowlight(pairs, out=tmp_path, name="run", updates=1, logger=("trackoi",))
     assert not (tmp_path / "run").exists()
+
+
+def test_loggers_get_the_terms_that_are_weighed(tmp_path, pairs, monkeypatch):
+    """Those of weight 0 stand in metrics.csv alone."""
+    got = []
+
+    class Listener:
+        def __init__(self, folder, settings, last_step):
+            self.log_image = self.log_histogram = lambda *_: None
+
+        def log(self, step, numbers):
+            got.extend(name for name in numbers if "reward/" in name)
+
+        def close(self):
+            pass
+
+    LOGGERS.register("listener")(Listener)
+    try:
+        run = train_lowlight(pairs, out=tmp_path, name="run", updates=1, batch_size=2, logger=("listener",),
+                             reward=("seam=0", "texture=0", "clipping=1")).run
+    finally:
+        LOGGERS.remove("listener")
+    stored = {name for _, name in rows_of(run)}
+    assert "val/reward/clipping" in got and "val/reward/texture" in stored - set(got)
 
 
 def test_no_logger_at_all(tmp_path, pairs):

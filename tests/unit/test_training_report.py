@@ -1,5 +1,7 @@
 """What a run has had and what it gained, from its folder."""
 
+from dataclasses import replace
+
 import pytest
 
 from rlenhance.core.errors import UsageError
@@ -38,6 +40,8 @@ def test_the_plateau_is_what_the_last_third_gained(tmp_path):
     loss = read_report(make_run(tmp_path / "return", [1.0, 2.0, 3.0, 4.0], monitor="val/return"))
     assert loss.last_gain is None and loss.plateau.startswith("unknown")
     assert read_report(make_run(tmp_path / "short", [20.0, 21.0])).last_gain is None
+    few = replace(flat, updates=2, validations=[{"step": step, "val/psnr": 20.0} for step in (0, 1, 2)])
+    assert few.plateau.startswith("unknown: too few updates")
 
 
 def test_the_budget_is_told_where_it_was_counted(tmp_path):
