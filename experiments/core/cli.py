@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import signal
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, redirect_stdout
 from typing import Annotated, Any, NoReturn
 
 import tyro
@@ -24,6 +26,7 @@ from rlenhance.experiments.core.plugins import (
     with_plugins,
 )
 from rlenhance.experiments.core.presets import begin_with, named_options, preset_in
+from rlenhance.experiments.core.short_help import shorten_help
 from rlenhance.experiments.core.task import Task
 from rlenhance.experiments.core.train import load_settings, open_run, train
 
@@ -119,8 +122,16 @@ def parse(arguments: Any, words: Sequence[str], module: str, default: Any = None
     """
     gathered = gather(arguments, words)
     base = begin_with(arguments, preset_in(gathered)) if default is None and hasattr(arguments, "presets") else default
-    parsed = tyro.cli(arguments, args=gathered, prog=f"python -m {module}",
-                      **({} if base is None else {"default": base}))
+    whole = {"--help-all": "--help"}
+    short = not whole.keys() & {*gathered} and bool({"-h", "--help"} & {*gathered})
+    told = io.TextIOWrapper(io.BytesIO(), encoding=getattr(sys.stdout, "encoding", None) or "utf-8")
+    try:
+        with redirect_stdout(told) if short else nullcontext():
+            parsed = tyro.cli(arguments, args=[whole.get(word, word) for word in gathered], prog=f"python -m {module}",
+                              **({} if base is None else {"default": base}))
+    finally:
+        told.seek(0)
+        print(shorten_help(told.read()), end="")
     return parsed.settled(base, named_options(gathered)) if default is None and hasattr(parsed, "settled") else parsed
 
 

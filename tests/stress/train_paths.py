@@ -41,7 +41,7 @@ def modules():
 def places(module):
     """The options that take a path, from the command's own help; "" is a path without an option."""
     told = io.StringIO()
-    sys.argv = [module, "--help"]
+    sys.argv = [module, "--help-all"]
     with redirect_stdout(told), suppress(SystemExit):
         runpy.run_module(f"rlenhance.experiments.{module}", run_name="__main__")
     found = [first or second for first, second in _PATH.findall(told.getvalue())]

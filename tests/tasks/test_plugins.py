@@ -116,12 +116,12 @@ def train(folder, *words, name="run", task=LOWLIGHT):
 
 def test_help_lists_what_a_plugin_registers(place, capsys):
     """The learner, its settings and the backbone stand in the help of a command that names the files; nobody else's."""
-    assert train_command(LOWLIGHT, ["--plugin", "own_learner.py", "own_backbone", "--help"]) == 0
+    assert train_command(LOWLIGHT, ["--plugin", "own_learner.py", "own_backbone", "--help-all"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "own_learner; default" in shown and "own_backbone; default" in shown
     assert "--own-learner.sharpness FLOAT A number of its own. (default: 0.5)" in shown
     forget()
-    assert train_command(LOWLIGHT, ["--help"]) == 0
+    assert train_command(LOWLIGHT, ["--help-all"]) == 0
     shown = capsys.readouterr().out
     assert "own_learner" not in shown and "own-learner" not in shown and "own_backbone" not in shown
 

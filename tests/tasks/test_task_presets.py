@@ -67,7 +67,7 @@ def test_every_preset_is_a_configuration_and_stands_in_the_help(task, name, caps
     config = begin_with(task.Config, name)
     assert config.train.preset == name
     assert set(task.Config.presets[name].settings) <= {path for path, _ in leaves(config)}
-    assert train_command(task, ["--preset", name, "--help"]) == 0
+    assert train_command(task, ["--preset", name, "--help-all"]) == 0
     shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert task.Config.presets[name].about in shown and f"default: {config.network.backbone})" in shown
     with pytest.raises(UnknownName, match=f"did you mean {name}"):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def registered():
 
 def help_of(task, capsys):
     """The help, a word after the other."""
-    assert train_command(task, ["--help"]) == 0
+    assert train_command(task, ["--help-all"]) == 0
     return " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
@@ -172,3 +173,19 @@ def test_run_folder_holds_what_is_promised(tmp_path, pairs):
     for name in ("rollout/return", "policy/entropy/global", "optim/grad_norm", "val/psnr", "val/reward/ssim",
                  "collapse/constant_psnr", "collapse/top_choice_share", "reward/exposure"):
         assert last[name] != "", name
+
+
+@tasks
+def test_help_is_short_and_names_every_option(task, capsys):
+    """Two screens of what changes often, with the names of the rest; --help-all explains each."""
+    texts = []
+    for option in ("--help", "--help-all"):
+        assert train_command(task, [option]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0].count("\n") <= 80 < texts[1].count("\n") and "--help-all explains" in texts[0]
+    options = re.findall(r"^(?:│ |  )(--[a-z][\w.-]*)", texts[1], re.MULTILINE)
+    assert len(options) > 50
+    short = " ".join(texts[0].split())
+    for flag in options:
+        group = flag.rpartition(".")[0].removeprefix("--")
+        assert re.search(rf"\b{group} \(\d+\)" if group else rf"\s{flag}(?=\s|,|$)", short), flag
