@@ -356,7 +356,7 @@ def test_the_pages_use_options_of_today(monkeypatch):
         words = command.split() + (["celeba"] if command.endswith("rse_train") else [])
         if not options:
             continue
-        monkeypatch.setattr(sys, "argv", [*words, "--help"])
+        monkeypatch.setattr(sys, "argv", [*words, "--help-all"])
         with redirect_stdout(io.StringIO()) as told, pytest.raises(SystemExit):
             runpy.run_module(words[0], run_name="__main__", alter_sys=True)
         known = set(re.findall(r"--[a-z][\w.-]*", told.getvalue().replace("_", "-")))

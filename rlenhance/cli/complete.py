@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlenhance.cli.photo_command import (
+    add_no_mark,
     add_photo_command,
     plan_photos,
     print_plan,
@@ -32,31 +33,39 @@ def add(commands: Any) -> None:
                     "coded anew, which moves pixels a little).",
         models="laplace (smooth), telea, navier-stokes, patches (pieces of the photograph), a shipped network or "
                "your own run (default: the shipped network completer; where none is shipped, laplace); patches "
-               "follow what a network fills in")
+               "follow what a network fills in", everyday=("--mask", "--auto-mask"))
+    add_no_mark(complete)
     where = complete.add_mutually_exclusive_group()
     where.add_argument("--mask", type=Path, metavar="FILE|DIR",
                        help="a picture of the photograph's size, white where it is to be filled; or a folder of them, "
                             "called like the photographs")
     where.add_argument("--auto-mask", action="store_true",
-                       help="the black rectangles in each photograph are the holes (as without --mask)")
+                       help="find black rectangles that were painted into each photograph, and say where; dark "
+                            "photographs are refused")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Complete what was named."""
+    if arguments.mask is None and not arguments.auto_mask:
+        raise UsageError("what is to be filled is not said: --mask FILE (white is filled), or --auto-mask, which finds "
+                         "black rectangles that were painted in")
     settings, plan = read_settings(arguments, CompleteSettings), plan_photos(arguments, CompleteSettings.suffix)
     masks = _masks(arguments.mask, plan)
     if arguments.dry_run:
         return print_plan(plan, arguments)
     from rlenhance.core.machine import check_device
     from rlenhance.io.files import read_mask
-    from rlenhance.pipelines.complete import Completer
+    from rlenhance.pipelines.complete import AUTO, Completer
 
     open_photo = reader_of(arguments)
     completer = Completer(arguments.model, settings, device=check_device(arguments.device))
+    completer.mark = arguments.mark
 
     def process(photo: Photo) -> PipelineResult:
-        place = masks and (masks.get(Path(photo.name).stem) or masks.get(""))
-        return completer.process(photo, mask=place and read_mask(place, photo.pixels.shape[:2], open_photo))
+        if masks is None:
+            return completer.process(photo, mask=AUTO)
+        place = masks.get(Path(photo.name).stem) or masks[""]
+        return completer.process(photo, mask=read_mask(place, photo.pixels.shape[:2], open_photo))
 
     return run_plan(plan, process, arguments).status
 

@@ -43,6 +43,8 @@ def add(commands: Any) -> None:
                     "night_enhanced.jpg beside it; a source is never overwritten. "
                     "Exit status: 0, or 2 where something was refused or a photograph failed.",
     )
+    enhance.everyday = ("--output", "--recursive", "--overwrite", "--preset", "--exposure", "--exposure-shift",
+                        "--contrast", "--color", "--highlights", "--denoise", "--white", "--strength")
     add_photos(enhance, verb="brighten", nargs="*")
     add_enhancer(enhance)
     enhance.add_argument("--shared-decision", action="store_true", default=None,
@@ -56,12 +58,17 @@ def add(commands: Any) -> None:
                         help="with --match-series, of a time-lapse: no flicker, and a slow change stays; each is "
                              "brought to a line through N before and N after it")
     add_region(enhance)
+    enhance.add_argument("--mark", action="store_true", help="note in the XMP of results that an algorithm changed "
+                                                             "them (IPTC's Digital Source Type)")
     add_written_file(enhance, "--explain", kind="sheet", metavar="FILE.png",
                      help="of one photograph: write a sheet with the actions of each step, the gain, the histogram and "
                           "the curve")
     add_written_file(enhance, "--cube", kind="colour table", metavar="FILE.cube",
                      help="of one photograph: write its look as a 3D table that other editors read; without what "
                           "differs from place to place")
+    add_written_file(enhance, "--sidecar", kind="sidecar", metavar="FILE.xmp",
+                     help="of one photograph: write brightness and contrast of the result, and the light that --white "
+                          "names, as settings that raw developers read; approximate")
     edit = enhance.add_argument_group("as the external editor of another program")
     edit.add_argument("--edit", type=photo_path, metavar="FILE",
                       help="enhance one photograph in its place; what it was is kept as FILE~. With --output it stays, "
@@ -113,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = (*plan.jobs, *plan.skipped)
     if arguments.strip or arguments.quality is not None:
         _check_no_clips(plan, "--strip and --quality are for photographs")
-    explained = arguments.explain is not None or arguments.cube is not None
+    explained = any(place is not None for place in (arguments.explain, arguments.cube, arguments.sidecar))
     if explained:
         from rlenhance.cli.explain_options import check_explain_options, make_explanations
 
@@ -142,6 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
             enhancer = _settled(enhancer, median, arguments).with_decision(decision)
         elif arguments.save_recipe or explained:
             enhancer = _settled(enhancer, jobs[0].source, arguments)
+        enhancer.mark = arguments.mark
         if arguments.region:
             from rlenhance.io.files import read_region
             from rlenhance.ops.region import region_weights

@@ -1,4 +1,4 @@
-"""`--explain` and `--cube`: why a result came about, and its look for other editors."""
+"""`--explain`, `--cube` and `--sidecar`: why a result came about, and its look for other editors."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
     from rlenhance.io.batch import Process
     from rlenhance.pipelines.enhance import Enhancer
 
+_SIDE = 512  # pixels along the longer side that settings for raw developers are measured on
+
 
 def check_explain_options(arguments: argparse.Namespace, plan: BatchPlan) -> None:
-    """Refuse --explain and --cube for several photographs, or with a place that cannot be written."""
+    """Refuse --explain, --cube and --sidecar for several photographs, or with a place that cannot be written."""
     from rlenhance.io import STDIO
     from rlenhance.io.containers import WRITABLE
 
     sources = [job.source for job in (*plan.jobs, *plan.skipped)]
-    for option, endings in (("explain", WRITABLE), ("cube", (".cube",))):
+    for option, endings in (("explain", WRITABLE), ("cube", (".cube",)), ("sidecar", (".xmp",))):
         path = getattr(arguments, option, None)
         if path is None:
             continue
@@ -56,7 +58,7 @@ def run_explained(plan: BatchPlan, process: Process, arguments: argparse.Namespa
 
 
 def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source: Path) -> list[Callable[[], str]]:
-    """Make the table and the sheet.
+    """Make the table, the settings and the sheet.
 
     Returns:
         Functions that write each and return a line about it, to be called after the photograph is written.
@@ -83,6 +85,14 @@ def make_explanations(arguments: argparse.Namespace, enhancer: Enhancer, source:
         if left:
             print(f"note: the look in {printable(arguments.cube)} is without {' and '.join(left)}: no table of colours "
                   f"holds that")
+    if arguments.sidecar:
+        from rlenhance.pipelines.sidecar import develop_settings, save_sidecar
+
+        step = max(1, max(pixels.shape[:2]) // _SIDE)
+        settings = develop_settings(pixels[step // 2 :: step, step // 2 :: step], enhancer.preview(pixels, _SIDE),
+                                    enhancer.settings.white)
+        ready.append(lambda: f"settings for raw developers, approximately -> "
+                             f"{save_sidecar(settings, arguments.sidecar)}")
     if arguments.explain:
         from rlenhance.io.contact_sheet import make_sheet
         from rlenhance.pipelines.explain import explain

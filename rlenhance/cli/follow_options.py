@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 #: Options that change no result: where it goes, and how the run goes on.
 _NO_RESULT = {"photos", "output", "recursive", "name", "overwrite", "skip_existing", "dry_run", "workers", "json",
               "quiet", "shard", "on", "address", "ledger", "failures", "max_failure_rate", "parser", "max_megapixels",
-              "decode_timeout", "save_recipe", "explain", "cube", "edit", "no_backup"}
+              "decode_timeout", "save_recipe", "explain", "cube", "sidecar", "edit", "no_backup"}
 #: Options that look at photographs themselves, or at all of them, in this process.
 _HERE = {"--match-series": "match_series", "--shared-decision": "shared_decision", "--explain": "explain",
-         "--cube": "cube", "--save-recipe": "save_recipe"}
+         "--cube": "cube", "--sidecar": "sidecar", "--save-recipe": "save_recipe"}
 
 
 def check_followed(arguments: argparse.Namespace) -> bool:

@@ -40,6 +40,7 @@ def add(commands: Any) -> None:
                     "what moved between them is taken from one frame, and reported. a.jpg b.jpg c.jpg become "
                     "a_fused.jpg; a folder becomes FOLDER_fused.jpg beside it. Exit status: 0, or 2 where something "
                     "was refused or a bracket failed.")
+    fuse.everyday = ("--output", "--recursive", "--overwrite", "--skip-existing", "--format", "--quality", "--dry-run")
     fuse.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR",
                       help="the frames of one bracket, in any order; or folders, each with the frames of one")
     places = add_places(fuse, "write there: a file, a folder, or - for standard output")

@@ -19,9 +19,14 @@ from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError, describe_failure, printable
 from rlenhance.core.installation import TRAINING, install_line
 
-#: The commands; the module of each has `add(commands)` and `run(arguments) -> status`.
-COMMANDS = ("enhance", "denoise", "complete", "upscale", "restore", "fuse", "bracket", "watch", "learn", "variants",
-            "taste", "compare", "score", "models", "presets", "export", "demo", "doctor")
+#: The commands as the help groups them; the module of each has `add(commands)` and `run(arguments) -> status`.
+GROUPS = {"photographs": ("enhance", "restore", "denoise", "complete", "upscale", "fuse", "bracket", "variants",
+                          "compare", "score"),
+          "folders and a page": ("watch", "demo"),
+          "models and looks": ("models", "presets", "learn", "taste"),
+          "research (trainings are `python -m rlenhance.experiments.lol_train --help`)": ("export",),
+          "installation": ("doctor",)}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 #: Commands of distributions of their own -> what is installed for them.
 ELSEWHERE = {"read": "rlenhance-read"}
 #: Entry points of the commands of installed distributions; the value of each is a module as those of `COMMANDS` are.
@@ -53,6 +58,8 @@ def parser(only: str | None = None, more: Mapping[str, str] = MappingProxyType({
             if name in (*COMMANDS, only):
                 raise
             print(f"warning: the installed command {name} is left out: {error}", file=sys.stderr)
+    top.groups = {title: list(names) for title, names in GROUPS.items()}
+    top.groups["installed with other distributions"] = [name for name in commands.choices if name not in COMMANDS]
     for name, described in commands.choices.items():
         described.set_defaults(parser=described)
         if name not in _WITHOUT_MODEL:
@@ -65,7 +72,7 @@ def parser(only: str | None = None, more: Mapping[str, str] = MappingProxyType({
 def installed_commands(first: str) -> dict[str, str]:
     """Commands of other distributions -> their modules, "" for one that is not installed; none where the first word of
     a command line cannot be one of them, since looking for them costs start-up time."""
-    if first in COMMANDS or not (first in ("-h", "--help") or first.replace("-", "_").isidentifier()):
+    if first in COMMANDS or not (first in ("-h", "--help", "--help-all") or first.replace("-", "_").isidentifier()):
         return {}
     from importlib import metadata
 
@@ -113,13 +120,14 @@ def main(words: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         check_words(words)
-        more = installed_commands(words[0] if words else "--help")
+        words = words or ["--help"]
+        more = installed_commands(words[0])
         words = with_command(words, (*COMMANDS, *more))
         if "--match-series" in words:
             from rlenhance.cli.series_options import settle_reference
 
             words = settle_reference(words)
-        arguments, unknown = parser(words[0] if words else None, more).parse_known_args(words)
+        arguments, unknown = parser(words[0], more).parse_known_args(words)
         if unknown:
             arguments.parser.refuse(unknown)
         if getattr(arguments, "plugin", ()):

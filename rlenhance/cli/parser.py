@@ -1,4 +1,4 @@
-"""The command line's parser: refusals in one line that say what may have been meant, and files that options write.
+"""The command line's parser: help in two levels, refusals in one line, and files that options write.
 
 There is one way to add an option that names a file to write, and one check of all before any work:
 
@@ -32,12 +32,67 @@ _WRITES, _FOLDER = "written_kind", "written_folder"
 
 
 class CommandParser(argparse.ArgumentParser):
-    """`argparse` without abbreviations, whose refusals are one line, and whose numbers are bounded."""
+    """`argparse` without abbreviations, whose refusals are one line, and whose numbers are bounded.
+
+    Attributes:
+        everyday: the options that `--help` explains, by one of their names each; `--help-all` explains all of them.
+            Empty: `--help` does.
+        groups: of the parser of several commands: title -> commands, as its help lists them.
+    """
 
     def __init__(self, *words: object, **options: object):
         super().__init__(*words, allow_abbrev=False, **options)  # type: ignore[arg-type,misc]
+        self.everyday: tuple[str, ...] = ()
+        self.groups: dict[str, list[str]] = {}
+        self.add_argument("--help-all", action=_HelpAll, help=argparse.SUPPRESS)
         self.register("type", int, partial(_read_number, whole=True))
         self.register("type", float, _read_number)
+
+    def format_help(self) -> str:
+        """The help of `--help`."""
+        if self.groups:
+            return self._grouped_help()
+        return self._short_help() if self.everyday else super().format_help()
+
+    def format_all(self) -> str:
+        """The help of `--help-all`."""
+        return self._grouped_help() if self.groups else super().format_help()
+
+    def _short_help(self) -> str:
+        options = [action for action in self._actions if action.option_strings]
+        shown = [action for action in options if set(self.everyday) & set(action.option_strings)]
+        others = [action for action in options if action.help != argparse.SUPPRESS and action not in shown and
+                  not isinstance(action, argparse._HelpAction)]
+        words = [action for action in self._actions if not action.option_strings]
+        formatter = self._get_formatter()
+        formatter.add_usage("%(prog)s [OPTIONS] " + " ".join(str(action.metavar or action.dest) for action in words),
+                            (), ())
+        formatter.add_text(self.description)
+        for title, actions in (("arguments", words), ("options", shown)):
+            formatter.start_section(title)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        titles = [group.title for group in self._action_groups[2:] if {*group._group_actions} & {*others}]
+        formatter.add_text(f"--help-all explains {len(others)} more options"
+                           + (f", also on {', '.join(map(str, titles))}." if titles else "."))
+        return formatter.format_help()
+
+    def _grouped_help(self) -> str:
+        (commands,) = (action for action in self._actions if isinstance(action, argparse._SubParsersAction))
+        known = {action.dest: action for action in commands._choices_actions}
+        formatter = self._get_formatter()
+        formatter.add_usage("%(prog)s [COMMAND] [OPTIONS] ...", (), ())
+        formatter.add_text(self.description)
+        for title, names in self.groups.items():
+            if found := [known[name] for name in names if name in known]:
+                formatter.start_section(title)
+                formatter.add_arguments(found)
+                formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments(action for action in self._actions if action.option_strings)
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
     def error(self, message: str) -> NoReturn:
         """End with the message, and where to look; status 2."""
@@ -49,6 +104,18 @@ class CommandParser(argparse.ArgumentParser):
         known = [flag for action in self._actions if action.help != argparse.SUPPRESS
                  for flag in action.option_strings if flag.startswith("--")]
         self.error(f"{self.prog} has no option {word}{_suggestion(word, known)}")
+
+
+class _HelpAll(argparse.Action):
+    """`--help-all`: print the help with every option, and end."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None):
+        super().__init__(option_strings, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        assert isinstance(parser, CommandParser)
+        print(parser.format_all(), end="")
+        parser.exit()
 
 
 def _read_number(word: str, whole: bool = False) -> float:
@@ -66,7 +133,7 @@ def with_command(words: Sequence[str], commands: Iterable[str]) -> list[str]:
         UsageError: the first word is neither a command nor the name of a file, a folder or a pattern.
     """
     known = list(commands)
-    if not words or words[0] in (*known, "-h", "--help", "--version"):
+    if not words or words[0] in (*known, "-h", "--help", "--help-all", "--version"):
         return list(words)
     first = words[0]
     named = os.path.lexists(first) or glob.has_magic(first) or os.path.dirname(first) or os.path.splitext(first)[1]

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rlenhance.cli.parser import add_written_file, refuse_written
+from rlenhance.cli.parser import CommandParser, add_written_file, refuse_written
 from rlenhance.cli.reports import Reporter, Summary, as_json
 from rlenhance.core.errors import UsageError, printable
 from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
@@ -32,23 +32,28 @@ if TYPE_CHECKING:
     from rlenhance.io import BatchPlan, OutputNaming, Photo
     from rlenhance.io.batch import ClipProcess, Process
 
+#: Options of every command over photographs that its `--help` explains.
+EVERYDAY = ("--output", "--recursive", "--overwrite", "--format", "--model")
 _KINDS = 5  # kinds of files that are passed over and named
 
 
 def add_photo_command(commands: Any, name: str, settings: type[ImageSettings], *, summary: str, description: str,
-                      models: str, verb: str = "") -> argparse.ArgumentParser:
+                      models: str, verb: str = "",
+                      everyday: Sequence[str] = ()) -> argparse.ArgumentParser:
     """A command over photographs: their files, the model, the device, and a flag for each setting.
 
     Args:
         models: what --model takes, for the help.
         verb: what the command does to photographs, for the help; "": its name.
+        everyday: options that its `--help` explains, beside its settings and `EVERYDAY`.
     """
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser: CommandParser = commands.add_parser(
         name, help=summary, description=f"{description} night.jpg becomes night{settings.suffix}.jpg beside it; a "
         "source is never overwritten. Exit status: 0, or 2 where something was refused or a photograph failed.")
     add_photos(parser, verb or name)
     add_model(parser, models)
     add_settings(parser, settings)
+    parser.everyday = (*EVERYDAY, *(about.flag for about in flags_of(settings)), *everyday)
     return parser
 
 
@@ -147,6 +152,12 @@ def add_places(parser: argparse.ArgumentParser, place: str) -> argparse._Argumen
                         help="leave out all metadata (camera, date, place, profile); the colours become sRGB")
     add_limits(places)
     return places
+
+
+def add_no_mark(parser: argparse.ArgumentParser) -> None:
+    """The option of commands whose results say what made them, see `rlenhance.io.xmp`."""
+    parser.add_argument("--no-mark", dest="mark", action="store_false", help="leave out the note in the XMP of results "
+                        "that a model made pixels (IPTC's Digital Source Type)")
 
 
 def add_limits(parser: argparse._ActionsContainer) -> None:

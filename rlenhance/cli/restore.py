@@ -29,7 +29,8 @@ def add(commands: Any) -> None:
         "repair it",
         description="Find out what is wrong with photographs (noise, JPEG blocks, blur, darkness) and repair it with a "
                     "chain of tools, which is printed. A good photograph is copied as it is.",
-        models="a planner that chooses among tools: a shipped one, or your own run (default: tool-gains)")
+        models="a planner that chooses among tools: a shipped one, or your own run (default: tool-gains)",
+        everyday=("--explain",))
     restore.add_argument("--tool", dest="tools", action="append", default=[], metavar="NAME|MODULE:FUNCTION|COMMAND",
                          help="choose among these tools alone; may be given again. A command has {in} and {out} in the "
                               "places of its files, and is run without a shell: name none that you do not trust")

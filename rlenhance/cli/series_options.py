@@ -73,6 +73,7 @@ def check_series_options(arguments: argparse.Namespace, plan: BatchPlan) -> None
     for flag, name, why in (("--save-recipe", "save_recipe", "a recipe repeats the result of one photograph"),
                             ("--recipe", "recipe", "a recipe settles all that makes the result"),
                             ("--cube", "cube", "a table holds the look of one photograph, without its series"),
+                            ("--sidecar", "sidecar", "a sidecar is about one photograph, without its series"),
                             ("--explain", "explain", "a sheet is about one photograph, without its series")):
         if getattr(arguments, name, None) is not None:
             raise UsageError(f"{_FLAG} and {flag}: {why}; leave one out")

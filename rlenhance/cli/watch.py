@@ -44,6 +44,8 @@ def add(commands: Any) -> None:
                     "without a result, until Ctrl-C. A photograph is taken once it is completely written; a bad one is "
                     "named, and tried again when it changes. Results that exist stay.",
     )
+    watch.everyday = ("--output", "--recursive", "--overwrite", "--once", "--repair", "--preset", "--look",
+                      "--exposure", "--exposure-shift", "--denoise", "--white", "--strength")
     watch.add_argument("folder", type=Path, metavar="DIR", help="where photographs arrive")
     place = add_places(watch, "the folder that results go to (default: beside each photograph)")
     place.add_argument("--overwrite", action="store_true",

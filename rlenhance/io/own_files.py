@@ -18,6 +18,8 @@ from rlenhance.io.photo import Metadata, Photo
 SHEET_MARK = b"rlenhance sheet"
 #: What a table of failures says of itself, in the metadata of its schema.
 FAILURES_MARK = b"rlenhance failures"
+#: What a sidecar for raw developers says of the program that wrote it.
+SIDECAR_MARK = b"rlenhance sidecar"
 _HEAD = 1 << 16  # bytes at both ends of a file in which its mark stands
 
 
@@ -56,6 +58,7 @@ KINDS: Mapping[str, Callable[[bytes], bool]] = {
     "recipe": lambda data: data.lstrip()[:1] == b"{" and b'"sha256"' in data and b'"made_with"' in data,
     "look": lambda data: data.lstrip()[:1] == b"{" and b'"settings"' in data,
     "colour table": lambda data: b"# rlenhance " in data[:_HEAD] and b"LUT_3D_SIZE" in data[:_HEAD],
+    "sidecar": lambda data: b"<x:xmpmeta" in data[:100] and SIDECAR_MARK in data[:200],
     "dialogue": lambda data: data.lstrip()[:1] == b"{" and b'"rlenhance taste"' in data[:200],
     "graph": lambda data: data[:1] == b"\x08" and b"pytorch" in data[:64],
 }

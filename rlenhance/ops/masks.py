@@ -23,6 +23,9 @@ THRESHOLD = 127
 BLACK = 12
 _SOFT = 3  # pixels: how far lossy compression spreads black over an edge
 _FLAT = 3  # in 255ths: a painted region stays below it, except at its edge
+_PAINTED = 1.0  # in 255ths: mean of a painted region; shadows lie above it, or end softly
+_REACHES = 0.25  # share of a side over whose sharp end black reaches
+_DARK = 30  # in 255ths: median of a picture that is simply dark
 #: Side of the mask over the shorter side of the image in the occluded bedrooms: 67 of 224 pixels.
 SQUARE_SHARE = 67 / 224
 #: Mask generators by name: (height, width, generator) -> (height, width) bool.
@@ -125,13 +128,14 @@ def _span(counts: np.ndarray) -> slice:
 def detect_mask(picture: np.ndarray, side: int | None = None) -> np.ndarray | None:
     """The black rectangles that were painted into a photograph: (H, W) bool; None where there is none.
 
-    Dark parts of a photograph are not taken for a mask: a rectangle is black almost everywhere, without the grain of a
-    shadow, and ends sharply at three of its sides at least (the border of the image counts as an end).
+    Dark parts of a photograph are not taken for a mask: a rectangle is uniformly black, without the grain of a shadow,
+    and ends sharply at three of its sides at least, or in a corner of the image at both that lie inside.
 
     Args:
         picture: (H, W, 3) uint8 or uint16.
-        side: side of the squares in pixels, where it is known: the windows of that size with most near-black pixels
-            are tried. None: rectangles of at least a twentieth of the shorter side are tried, the largest first.
+        side: side of the squares in pixels, where it is known that there are some: the windows of that size with most
+            near-black pixels are tried, and may end less sharply. None: rectangles of at least a twentieth of the
+            shorter side are tried, the largest first.
     """
     top = BLACK * (257 if picture.dtype == np.uint16 else 1)
     light = picture.max(axis=2)
@@ -142,10 +146,34 @@ def detect_mask(picture: np.ndarray, side: int | None = None) -> np.ndarray | No
         if box is None or left[box].mean() < _FILLED:
             break
         most, nearly = np.percentile(_inner(light, box), (80, 95)) * BLACK / top  # JPEG blurs the edge
-        if _painted(black, box) and most <= _FLAT and nearly <= 2 * _FLAT:
+        uniform = most <= _FLAT and nearly <= 2 * _FLAT
+        if uniform and (_painted(black, box) if side is not None else
+                        _inner(light, box).mean() * BLACK / top <= _PAINTED and _ends_sharply(black, box)):
             mask[box] = True
         left[box] = 0
     return mask if mask.any() else None
+
+
+def is_dark(picture: np.ndarray, mask: np.ndarray | None = None) -> bool:
+    """Whether at least half of a picture, without what a mask covers, is nearly black.
+
+    Args:
+        picture: (H, W, 3) uint8 or uint16.
+        mask: (H, W) bool.
+    """
+    light = picture.max(axis=2)
+    seen = light if mask is None else light[~mask]
+    return not seen.size or bool(np.median(seen) < _DARK * (257 if picture.dtype == np.uint16 else 1))
+
+
+def rectangles_of(mask: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """The bounding rectangles of a mask's parts: left, top, width and height in pixels of each.
+
+    Args:
+        mask: (H, W) bool.
+    """
+    count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
+    return [(left, top, width, height) for left, top, width, height, _ in boxes[1:count].tolist()]
 
 
 def dilate_soft_edge(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -156,8 +184,7 @@ def dilate_soft_edge(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
         mask: (H, W) bool, rectangles.
     """
     light, dilated = picture.mean(axis=2), np.zeros_like(mask)
-    count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    for left, top, width, height, _ in boxes[1:count].tolist():
+    for left, top, width, height in rectangles_of(mask):
         right, bottom = left + width, top + height
         grown = []
         # from the edge outward, line by line: a row lies beside the mask's columns, a column beside its rows
@@ -245,6 +272,15 @@ def _painted(black: np.ndarray, box: tuple[slice, slice]) -> bool:
               black[rows, max(0, columns.start - away - 2) : max(0, columns.start - away)],
               black[rows, columns.stop + away : columns.stop + away + 2])
     return bool(sum(strip.size == 0 or strip.mean() < 0.5 for strip in strips) >= 3)
+
+
+def _ends_sharply(black: np.ndarray, box: tuple[slice, slice]) -> bool:
+    """Whether black ends within four pixels along three sides of the box, or both of one in a corner of the image."""
+    rows, columns = box
+    ends = [lines[: _SOFT + 1].min(axis=0).mean() < _REACHES if len(lines) > _SOFT else None
+            for lines in (black[: rows.start, columns][::-1], black[rows.stop :, columns],
+                          black[rows, : columns.start].T[::-1], black[rows, columns.stop :].T)]
+    return ends.count(True) >= 3 or (ends.count(True) == 2 and not ends.count(False))
 
 
 def _inner(light: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:

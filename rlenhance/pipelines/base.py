@@ -77,6 +77,8 @@ class ImagePipeline(ABC, Generic[S]):
         suffix: of the name of a result beside its source.
         purpose: of the models that it takes.
         Settings: the class of its settings.
+        mark: whether the XMP of a changed photograph names what made it, see `rlenhance.io.xmp`; by default where a
+            pipeline invents pixels.
         settings: the current settings; see `with_settings`.
         network: the network in use, of NumPy arrays (see `rlenhance.hub.open`); None where none is, or several are.
         folder: the checkpoint in use, or None.
@@ -90,6 +92,7 @@ class ImagePipeline(ABC, Generic[S]):
     suffix: ClassVar[str]
     purpose: ClassVar[Purpose]
     Settings: ClassVar[type[Any]]
+    mark: bool = False
     #: Attributes that a pickle is without: what `_load` makes, and callbacks.
     _unpickled: ClassVar[tuple[str, ...]] = ("network", "_model", "on_progress")
 
@@ -292,7 +295,15 @@ class ImagePipeline(ABC, Generic[S]):
             return result if weights is None or same else _composite(pixels, result, weights)
 
         changed = photo if self._idle else photo.map_pixels(change)
-        return PipelineResult(photo if same else changed, decision)
+        if same or changed is photo:
+            return PipelineResult(photo, decision)
+        return PipelineResult(self._marked(changed) if self.mark else changed, decision)
+
+    def _marked(self, photo: Photo) -> Photo:
+        """A result that names what made it."""
+        from rlenhance.io.xmp import ALTERED, marked  # here: a photograph that asks for no mark need not wait for it
+
+        return marked(photo, ALTERED)
 
     def _with_fallback(self, work: Callable[[], Any]) -> Any:
         """Run `work`; an automatic device that fails is replaced by the CPU for good."""

@@ -13,17 +13,28 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import area_means
 from rlenhance.hub import shipped
 from rlenhance.io import Photo
+from rlenhance.io.xmp import ALTERED, EDITED, marked
 from rlenhance.ops.harmonic_fill import harmonic_fill
 from rlenhance.ops.inpaint import INPAINT_METHODS, find_method
-from rlenhance.ops.masks import SQUARE_SHARE, THRESHOLD, detect_mask, dilate_soft_edge, downscale_masked
+from rlenhance.ops.masks import (
+    SQUARE_SHARE,
+    THRESHOLD,
+    detect_mask,
+    dilate_soft_edge,
+    downscale_masked,
+    is_dark,
+    rectangles_of,
+)
 from rlenhance.ops.patchmatch import patchmatch_fill
-from rlenhance.pipelines.base import ImagePipeline
+from rlenhance.pipelines.base import ImagePipeline, PipelineResult, check_pixels
 from rlenhance.pipelines.options import CompleteSettings
 
 #: The shipped network, where there is one.
 SHIPPED = "completer"
 #: The default method without it.
 FALLBACK = "laplace"
+#: The mask of a call that asks for the black rectangles which were painted into the picture.
+AUTO = "auto"
 #: Smallest detail of what a network fills in, in pixels of the picture that it sees.
 GUIDE_DETAIL = 1.5
 _MARGIN = 1.2  # around a hole, by its thickness
@@ -40,7 +51,8 @@ class Completer(ImagePipeline[CompleteSettings]):
     this soft fill then give its texture (`rlenhance.ops.patchmatch`).
 
     A call's `mask` is the hole: (H, W), bool, uint8 (above 127) or float (above 0.5), True where pixels are missing;
-    None: the black rectangles that are detected in the picture.
+    or "auto": the black rectangles that were painted into the picture, see `rlenhance.ops.masks.detect_mask`. A picture
+    without painted rectangles, and one that is simply dark, is refused.
 
     Args:
         model: a rule (laplace, telea, navier-stokes, patches), a shipped network, or a run; None: the shipped network,
@@ -51,7 +63,7 @@ class Completer(ImagePipeline[CompleteSettings]):
         filled_by: the rule or the model in use.
 
     Raises:
-        UsageError: see `ImagePipeline`.
+        UsageError: see `ImagePipeline`; for a picture, see `to_mask`.
 
     Source: the seam, Perez, Gangnet and Blake 2003, "Poisson image editing", section 3.
 
@@ -64,6 +76,10 @@ class Completer(ImagePipeline[CompleteSettings]):
 
     name, suffix, purpose = "complete", CompleteSettings.suffix, "completion"
     Settings = CompleteSettings
+    mark = True
+
+    def _marked(self, photo: Photo) -> Photo:
+        return marked(photo, ALTERED if self._rule else EDITED)
 
     def _load(self) -> None:
         default = self.named is None and (shipped.FOLDER / SHIPPED).is_dir()
@@ -77,6 +93,15 @@ class Completer(ImagePipeline[CompleteSettings]):
             raise UsageError(f"{error}; rules that fill holes without a model are "
                              f"{', '.join(INPAINT_METHODS)}") from error
         self._side = self.network.train_size
+
+    def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
+        if not isinstance(mask, str):
+            return super()._changed(photo, mask)
+        check_pixels(photo.pixels)
+        hole = to_mask(mask, photo.pixels)
+        result = super()._changed(photo, hole)
+        return PipelineResult(result.photo, {**result.decision, "holes": rectangles_of(hole),
+                                             "words": describe_holes(hole)})
 
     def _weights(self, photo: Photo, mask: Any) -> np.ndarray:
         return to_mask(mask, photo.pixels)
@@ -137,21 +162,16 @@ def fill_at_scale(fill: Any, picture: np.ndarray, mask: np.ndarray, scale: float
 
 
 def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
-    """A mask of a picture as (H, W) bool; None: the black rectangles in it.
+    """A mask of a picture as (H, W) bool; "auto": the black rectangles that were painted into it.
 
     Raises:
-        UsageError: another shape; nothing or everything is missing; no hole is found.
+        UsageError: no mask; another shape; nothing or everything is missing; no hole is found, or the picture is dark.
     """
     if mask is None:
-        found = detect_mask(picture if picture.dtype in (np.uint8, np.uint16) else
-                            np.rint(picture * 255).astype(np.uint8))
-        if found is None:
-            raise UsageError("no black rectangle is found in the picture: mark what is missing with a mask (white is "
-                             "filled)")
-        found = dilate_soft_edge(picture, found)
-        if found.all():
-            raise UsageError("the picture is black all over: what is missing is filled from the rest")
-        return found
+        raise UsageError('what is to be filled is not said: mask=array (H, W), True where pixels are missing, or '
+                         'mask="auto", which finds black rectangles that were painted in')
+    if isinstance(mask, str):
+        return _found_mask(mask, picture)
     mask = np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)
     mask = mask.reshape(mask.shape[-2:]) if mask.ndim > 2 and mask.size == np.prod(mask.shape[-2:]) else mask
     height, width = picture.shape[:2]
@@ -163,6 +183,36 @@ def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
         raise UsageError(f"the mask marks {'all' if hole.all() else 'none'} of the picture as missing: what it marks "
                          f"is filled, from the rest")
     return hole
+
+
+def _found_mask(mask: str, picture: np.ndarray) -> np.ndarray:
+    if mask != AUTO:
+        raise UsageError(f'mask is an array (H, W) or "auto"; got {mask!r:.80}')
+    seen = picture if picture.dtype in (np.uint8, np.uint16) else np.rint(picture * 255).astype(np.uint8)
+    if not seen.any():
+        raise UsageError("the picture is black all over: what is missing is filled from the rest")
+    found = detect_mask(seen)
+    if is_dark(seen, found):
+        raise UsageError("the picture is dark, and its black parts may be shadows: mark what is missing with a mask "
+                         "(white is filled)")
+    if found is None:
+        raise UsageError("no uniformly black rectangle is found in the picture: mark what is missing with a mask "
+                         "(white is filled)")
+    return dilate_soft_edge(picture, found)
+
+
+def describe_holes(hole: np.ndarray) -> str:
+    """Where the rectangles of a mask (H, W) bool lie, and how much of the picture they take.
+
+    Example:
+        >>> mask = np.zeros((50, 100), bool)
+        >>> mask[10:20, 40:60] = True
+        >>> describe_holes(mask)
+        'filled the black rectangle of 20x10 pixels at 40, 10 (4.0 % of the picture)'
+    """
+    places = [f"{width}x{height} pixels at {left}, {top}" for left, top, width, height in rectangles_of(hole)]
+    kind = "the black rectangle" if len(places) == 1 else f"{len(places)} black rectangles"
+    return f"filled {kind} of {'; '.join(places)} ({hole.mean():.1%} of the picture)".replace("%", " %")
 
 
 def mask_regions(hole: np.ndarray, least: int = 0) -> list[tuple[slice, slice, float]]:

@@ -104,7 +104,8 @@ def setting(help: str, **words: Any) -> Any:
 
 #: The preferences by their names in models; range and default are the model's.
 PREFERENCES: dict[str, Setting] = {name: dataclasses.replace(about, name=name) for name, about in {
-    "exposure_level": Setting("how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests",
+    "exposure_level": Setting("how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests "
+                              "(--exposure-shift starts from there)",
                               flag="--exposure", auto=True, metavar="LEVEL|auto", aliases=("--brightness",)),
     "contrast": Setting("bright and dark regions farther apart (up to 1) or closer together (down to -1); 0: as it is",
                         flag="--contrast"),
@@ -157,8 +158,8 @@ class EnhanceSettings(ImageSettings):
     suffix: ClassVar[str] = "_enhanced"
 
     preference: Mapping[str, float | None] = field(default_factory=dict)
-    exposure_shift: float = setting("brighter (above 0) or darker than the picture would become: added to --exposure, "
-                                    "which may be auto; -1 to 1", low=-1, high=1, default=0.0,
+    exposure_shift: float = setting("brighter (above 0) or darker than --exposure asks for, or than the picture would "
+                                    "become without it; -1 to 1", low=-1, high=1, default=0.0,
                                     hint="a weight of exposure lies between 0 and 2")
     denoise: float | None = setting("how much of the noise that brightening shows is taken: 0 (none) to 1, or auto: as "
                                     "much as will be visible (default; none in clips)", low=0, high=1, auto=True,

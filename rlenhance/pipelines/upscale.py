@@ -12,6 +12,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import enlarge_planes, resize_planes, tiles, to_pixels, to_planes
 from rlenhance.io import Photo
 from rlenhance.io.limits import MEGAPIXELS, check_size
+from rlenhance.io.xmp import EDITED, marked
 from rlenhance.pipelines.base import ImagePipeline
 from rlenhance.pipelines.options import UpscaleSettings
 
@@ -43,6 +44,7 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
 
     name, suffix, purpose = "upscale", UpscaleSettings.suffix, "upscale"
     Settings = UpscaleSettings
+    mark = True
 
     def __init__(self, model: Path | str | None = None, settings: UpscaleSettings | None = None, *,
                  megapixels: float = MEGAPIXELS, **options: Any):
@@ -61,6 +63,9 @@ class Upscaler(ImagePipeline[UpscaleSettings]):
         self.scale = self.settings.scale or self.network.scale
         if self.scale not in reached:
             raise UsageError(f"scale must be {' or '.join(map(str, reached))} with this model; got {self.scale}")
+
+    def _marked(self, photo: Photo) -> Photo:
+        return marked(photo, EDITED)
 
     @property
     def _idle(self) -> bool:

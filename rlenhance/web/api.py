@@ -45,7 +45,7 @@ ENHANCE = ("name", "model", "preset", "look", "strength", "denoise", "white", "f
            *(about.flag.lstrip("-") for about in PREFERENCES.values()))
 DENOISE = ("name", "noise", "strength")
 RESTORE = ("name", "budget", "steps", "strength")
-COMPLETE = ("name", "model")
+COMPLETE = ("name", "model", "mask")
 T = TypeVar("T")
 
 
@@ -110,10 +110,17 @@ class Api:
         return await self._answer((stored,), process, self.service, stored.token, settings)
 
     async def complete(self, request: Request) -> Response:
-        """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone."""
+        """Complete a photograph as `rlenhance complete` does: a form with `picture` and `mask`, or a picture alone with
+        mask=auto, whose black rectangles are the holes."""
         words = _words(request, COMPLETE)
         method = _one_of("model", words.get("model", self.methods[0]), {name: name for name in self.methods})
-        if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        form = request.headers.get("content-type", "").startswith("multipart/form-data")
+        if "mask" in words:
+            _one_of("mask", words["mask"], {"auto": True})
+        if form == ("mask" in words):
+            raise UsageError("what is to be filled is either of: a form with the files picture and mask (white is "
+                             "filled), or a picture alone and mask=auto, which finds black rectangles")
+        if not form:
             stored = await self.receive(request, words.get("name", "picture"))
             return await self._answer((stored,), complete, self.service, stored.token, method)
         files = await self.receive_form(request, ("picture", "mask"))

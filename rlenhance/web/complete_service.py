@@ -18,7 +18,7 @@ from rlenhance.io.files import decode_within, mask_from
 from rlenhance.ops.inpaint import INPAINT_METHODS
 from rlenhance.ops.masks import THRESHOLD
 from rlenhance.pipelines.base import PipelineResult
-from rlenhance.pipelines.complete import FALLBACK, SHIPPED, Completer, to_mask
+from rlenhance.pipelines.complete import AUTO, FALLBACK, SHIPPED, Completer, to_mask
 from rlenhance.web.model_catalog import trained
 from rlenhance.web.service import DECODE_SECONDS, EnhanceService, Result
 
@@ -66,7 +66,7 @@ def mark(service: EnhanceService, token: str, mask: str | None = None, *, find: 
         UsageError: a file cannot be read; a mask of another size; no black rectangle is found.
     """
     pixels = service.full_photo(service.store.get(token)).pixels
-    hole = _read_mask(service, mask, pixels) if mask is not None else to_mask(None, pixels) if find else None
+    hole = _read_mask(service, mask, pixels) if mask is not None else to_mask(AUTO, pixels) if find else None
     small = thumbnail(pixels, SIDE)
     if hole is not None:
         hole = cv2.resize(hole.astype(np.uint8), small.shape[1::-1], interpolation=cv2.INTER_AREA) > 0
@@ -83,12 +83,12 @@ def complete(service: EnhanceService, token: str, method: str, *, painted: str =
         mask: token of a mask file, where nothing is painted; None: the black rectangles that are detected.
 
     Raises:
-        UsageError: it cannot be done.
+        UsageError: it cannot be done; nothing is marked and no black rectangle is found.
     """
     completer = Completer(method, device=service.device)
 
     def process(photo: Photo) -> PipelineResult:
-        hole = _painted_mask(service, painted, photo.pixels) if painted else None if mask is None else \
+        hole = _painted_mask(service, painted, photo.pixels) if painted else AUTO if mask is None else \
             _read_mask(service, mask, photo.pixels)
         return completer.process(photo, mask=hole)
 

@@ -1,11 +1,12 @@
-"""Studies that need a folder of pairs alone: each runs, with the least of everything, and writes its numbers."""
+"""Studies that need one or two folders alone: each runs, with the least of everything, and writes its numbers."""
 
 import json
 
 import pytest
 
-from research import learn_look_compare, white_casts
+from research import auto_mask, learn_look_compare, white_casts
 from rlenhance.core.errors import UsageError
+from tests.support.bedrooms import make_bedrooms
 from tests.support.data import make_pairs
 
 
@@ -32,3 +33,11 @@ def test_looks_are_learned_from_a_simulated_editor(pairs, tmp_path):
     assert rows["gamma"]["look"] > rows["gamma"]["default"]
     table, = json.loads((tmp_path / "rows.json").read_text())["tables"]
     assert table["rows"][0][0] == "gamma" and table["seed"] == [0]
+
+
+def test_holes_are_counted_and_dark_photographs_have_none(pairs, tmp_path, capsys):
+    """Every painted pair of boxes is found, and nothing in dark frames or in the originals; no folder is refused."""
+    found = auto_mask.main(auto_mask.Arguments((next(pairs.rglob("low")),), make_bedrooms(tmp_path) / "train"))
+    assert list(found.values()) == [16, 0, 0, 8, 8, 0] and "8 true holes" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="--dark and --holes"):
+        auto_mask.main(auto_mask.Arguments())

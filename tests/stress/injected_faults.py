@@ -22,7 +22,7 @@ from tests.stress._places import tree
 from tests.stress.registry import Broken, Case, Property
 
 _COMMANDS = (["enhance", "-m", "natural"], ["enhance", "-m", "natural", "--shared-decision"],
-             ["denoise", "-m", "denoiser"], ["upscale"], ["complete", "-m", "laplace"],
+             ["denoise", "-m", "denoiser"], ["upscale"], ["complete", "--mask", "mask.png", "-m", "laplace"],
              ["watch", "-m", "natural", "--once", "--stable-for", "0"], ["score"], ["score", "--reference", "in"],
              ["compare", "-o", "sheet.png"])
 #: Functions that one photograph is worked on in; a fault is raised at a call below them.
@@ -100,6 +100,7 @@ def check(case, folder):
         pixels = rng.integers(1, 60, (16, 24, 3), dtype=np.uint8)
         pixels[4:9, 6:12] = 0
         cv2.imwrite(f"in/{number}{('.png', '.jpg', '.tiff', '.webp')[number]}", pixels)
+    cv2.imwrite("mask.png", cv2.inRange(pixels, (0, 0, 0), (0, 0, 0)))
     command, *more = _COMMANDS[asked["command"]]
     places = [] if command in ("score", "compare") else ["-o", "out"]
     words = [command, "in", *more, *places]

@@ -29,7 +29,7 @@ _STREAMS = ("stdout full", "stdout closed", "reader gone", "stderr full", "stder
 _PICTURE = cv2.imencode(".png", np.random.default_rng(0).integers(0, 60, (16, 24, 3), dtype=np.uint8))[1].tobytes()
 _GOOD = {".json": b'{"strength": 0.5}', ".py": b"", ".npz": b"", "": Path(shipped.FOLDER / "natural")}
 #: Words that keep a command short, and make the options of some commands take effect.
-_MORE = {"watch": ["--once", "--stable-for", "0", "--interval", "0.01"], "complete": ["-m", "laplace"],
+_MORE = {"watch": ["--once", "--stable-for", "0", "--interval", "0.01"], "complete": ["--auto-mask", "-m", "laplace"],
          "variants": ["--presets", "--exposures"], "upscale": ["-m", "upscale"], "demo": ["--port", "0"]}
 
 
@@ -58,6 +58,8 @@ def _words(name, parser, chosen, word):
     words, last = [name, *_MORE.get(name, ())], []
     if "-m" in words and chosen is not None and chosen.dest == "model":
         words = words[: words.index("-m")] + words[words.index("-m") + 2 :]
+    if chosen is not None and chosen.dest == "mask":
+        words.remove("--auto-mask")
     for action in parser._actions:
         mine = action is chosen
         if not mine and not (action.required and places(parser).count(action)):

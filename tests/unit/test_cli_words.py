@@ -25,6 +25,12 @@ def run(arguments):
 '''
 
 
+def commands():
+    """The parsers by their commands."""
+    (sub,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return sub.choices
+
+
 def test_a_photograph_alone_is_enhanced(night, capsys):
     """Without a command, with options before or after it, and from a folder."""
     assert cli.main(["night.png", "--dry-run"]) == cli.main(["--exposure", "0.5", "night.png", "--dry-run"]) == 0
@@ -95,6 +101,34 @@ def test_a_slip_is_answered_in_a_line(night, capsys, words, said):
     shown = capsys.readouterr()
     assert status == 2 and said in shown.err and shown.err.count("\n") == 1 and not shown.out
     assert [path.name for path in night.parent.iterdir() if path.is_file()] == ["night.png"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_short_and_the_whole_help_has_every_option(command, capsys, monkeypatch):
+    """A screen of what is used daily, which says where the rest is; a command stands in one group of the commands."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = []
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            cli.main([command, option] if command else [option])
+        shown.append(capsys.readouterr().out)
+    assert shown[0].count("\n") <= 45
+    if not command:
+        assert all(shown[0].count(f"\n  {name} ") == 1 for name in COMMANDS)
+        return
+    actions = [action for action in commands()[command]._actions if action.help != argparse.SUPPRESS]
+    words = set(shown[1].replace(",", " ").replace("[", " ").replace("]", " ").split())
+    assert all(words.issuperset(action.option_strings) for action in actions)
+    hidden = [action.option_strings[-1] for action in actions
+              if action.option_strings and action.option_strings[-1] not in shown[0] and action.dest != "help"]
+    assert not hidden or f"--help-all explains {len(hidden)} more options" in shown[0]
+
+
+def test_without_a_word_the_help_is_printed(capsys):
+    """It is no error."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main([])
+    assert not stop.value.code and "photographs:" in capsys.readouterr().out
 
 
 def test_no_command_takes_abbreviations():

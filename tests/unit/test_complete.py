@@ -81,8 +81,12 @@ def test_photographs_of_any_size_are_filled(kind):
     assert result.dtype == image.dtype and (result[~mask] == image[~mask]).all() and (result[mask] > 0).all()
     with pytest.raises(UsageError, match="mask is 96x96 and the picture 170x130"):
         Completer()(image, mask=square())
-    with pytest.raises(UsageError, match="no black rectangle is found"):
+    with pytest.raises(UsageError, match="no uniformly black rectangle is found"):
+        Completer()(image, mask="auto")
+    with pytest.raises(UsageError, match='mask="auto"'):
         Completer()(image)
+    with pytest.raises(UsageError, match='or "auto"; got \'yes\''):
+        Completer()(image, mask="yes")
 
 
 def test_a_network_fills_large_holes_without_a_seam(tmp_path):
@@ -123,6 +127,21 @@ def test_the_command_completes_files_and_folders(tmp_path, capsys):
     (tmp_path / "masks/deep.png").unlink()
     assert main(["complete", str(tmp_path / "in"), "--mask", str(tmp_path / "masks"), "-o", str(tmp_path / "o2")]) == 2
     assert "holds no mask for" in capsys.readouterr().err
+
+
+def test_nothing_is_filled_that_nobody_asked_for(tmp_path, monkeypatch, capsys):
+    """Without a word about the hole, and in dark photographs, nothing is written; what is found is said."""
+    monkeypatch.chdir(tmp_path)
+    write(np.where(square()[..., None], 0, room()), "holed.png")
+    write((np.where(square()[..., None], 0, room()) // 9).astype(np.uint8), "night.png")
+    assert main(["complete", "holed.png", "night.png", "-m", "laplace"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and "--mask" in told and "--auto-mask" in told
+    assert main(["complete", "holed.png", "night.png", "-m", "laplace", "--auto-mask", "--json"]) == 2
+    holed, night, _ = map(json.loads, capsys.readouterr().out.splitlines())
+    assert "the picture is dark" in night["error"] and "mask" in night["error"]
+    assert holed["decision"]["holes"] == [[30, 20, 28, 28]] and "28x28 pixels at 30, 20" in holed["decision"]["words"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holed.png", "holed_completed.png", "night.png"]
 
 
 def test_no_mask_is_lost_and_no_photograph_is_its_own(tmp_path, monkeypatch, capsys):

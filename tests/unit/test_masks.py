@@ -47,6 +47,20 @@ def test_black_holes_are_found_and_dark_places_are_not():
     assert (detect_mask(both, 28) == mask).all()
 
 
+def test_shadows_are_no_holes():
+    """Black that ends softly, that goes on past its corners, or that lies along a border is a part of the picture."""
+    picture = room()
+    place = np.arange(96)
+    for shadow in (np.add.outer((place - 50) ** 2, (place - 40) ** 2) < 900,  # a disc
+                   place[:, None].repeat(96, 1) < 30,  # a bar along a border
+                   np.add.outer(place, place) < 90):  # a corner
+        assert detect_mask(np.where(shadow[..., None], 0, picture)) is None
+    soft = cv2.GaussianBlur(np.where(square(), 0, 1).astype(np.float32), (0, 0), 5)
+    assert detect_mask((picture * soft[..., None]).astype(np.uint8)) is None
+    grainy = np.where(square()[..., None], np.random.default_rng(0).integers(0, 4, picture.shape), picture)
+    assert detect_mask(grainy.astype(np.uint8)) is None
+
+
 def test_mask_files_say_what_is_wrong_with_them(tmp_path):
     """White is filled, above 127; another size is told with both; nothing or everything is refused."""
     mask = square()

@@ -78,12 +78,14 @@ def test_a_program_has_holes_filled(client):
     for name, pixels in (("picture", room), ("mask", (room == 0) * np.uint8(255))):
         Image.fromarray(pixels).save(file := BytesIO(), "PNG")
         parts[name] = (f"{name}.png", file.getvalue())
-    answers = [client.post("/api/complete?name=picture.png", content=parts["picture"][1]),
+    answers = [client.post("/api/complete?name=picture.png&mask=auto", content=parts["picture"][1]),
                client.post("/api/complete", files=parts)]
     for answer in answers:
         assert answer.status_code == 200 and "picture_completed.png" in answer.headers["content-disposition"]
         assert np.asarray(Image.open(BytesIO(answer.content))).min() > 100
     assert client.post("/api/complete", files={"mask": parts["mask"]}).status_code == 400
+    alone = client.post("/api/complete", content=parts["picture"][1])
+    assert alone.status_code == 400 and "mask=auto" in alone.text and "form" in alone.text
     assert client.post("/api/complete?model=/etc", content=parts["picture"][1]).status_code == 400
     assert list(client.folder.iterdir()) == []
 

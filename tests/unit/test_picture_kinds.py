@@ -218,4 +218,4 @@ def test_every_array_of_a_picture_is_taken(change):
 def test_a_picture_without_anything_in_it_is_refused(picture):
     """One that is black all over has no rest that a hole could be filled from; one of size 0 has no pixels."""
     with pytest.raises(UsageError, match=r"black all over|empty"):
-        Completer("laplace")(picture)
+        Completer("laplace")(picture, mask="auto")

@@ -264,7 +264,7 @@ def test_every_setting_has_a_flag_with_its_help(kind, capsys):
     """Each field is described once, and stands in the help of the command."""
     command = next(name for name in COMMANDS.values() if kind.__name__.lower().startswith(name))
     with pytest.raises(SystemExit):
-        parser().parse_args([command, "--help"])
+        parser().parse_args([command, "--help-all"])
     text = " ".join(capsys.readouterr().out.split())
     for about in flags_of(kind):
         assert about.help and f"{about.flag} {about.metavar}" in text
