@@ -461,6 +461,9 @@ def test_a_telephone_and_a_keyboard_are_enough(browser, address, folder):
     page.wait_for_selector(".versions [data-code='3']")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     shot(page, "phone-look")
+    tab(page, "Complete")
+    choose(page, "complete", folder / "holed.png")
+    page.get_by_text("Paint over what is to be filled").wait_for()
     developer(page)
     tab(page, "Training runs")
     page.wait_for_selector("#run input")
