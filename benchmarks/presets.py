@@ -26,7 +26,7 @@ from rlenhance.learning.ops.image import to_array, to_tensor
 from rlenhance.ops.color_difference import DISTINGUISHED, thumbnail_difference
 from rlenhance.pipelines.decision import newly_burnt
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.presets import Preset, shipped_presets
+from rlenhance.pipelines.looks import shipped_presets
 
 DEFAULT = "default"
 _GREY = 0.02  # saturation of a picture below which it has no colours to keep
@@ -106,7 +106,7 @@ INTENTS: Mapping[str, tuple[Bound, ...]] = {
 
 def intents_table() -> str:
     """The intents in Markdown, as docs/howto/enhance.md has them."""
-    rows = [(f"`{preset.name}`", preset.about, "; ".join(bound.words() for bound in INTENTS[preset.name]))
+    rows = [(f"`{preset.name}`", preset.use, "; ".join(bound.words() for bound in INTENTS[preset.name]))
             for preset in shipped_presets()]
     return "\n".join(markdown_table(("preset", "what it is for", "measured, relative to the default"), rows))
 
@@ -158,13 +158,7 @@ class Measured:
 def looks_of(model: str | None) -> dict[str, Enhancer]:
     """The default and every shipped preset."""
     enhancer = Enhancer(model)
-    return {DEFAULT: enhancer, **{preset.name: with_preset(enhancer, preset) for preset in shipped_presets()}}
-
-
-def with_preset(enhancer: Enhancer, preset: Preset) -> Enhancer:
-    """The same model in the look of a preset without weights of a reward."""
-    return enhancer.with_settings(preference=dict(preset.preference), exposure_shift=preset.exposure_shift,
-                                  strength=1.0 if preset.strength is None else preset.strength)
+    return {DEFAULT: enhancer, **{preset.name: enhancer.with_settings(preset.settings) for preset in shipped_presets()}}
 
 
 def main(arguments: Arguments) -> dict[str, Table]:

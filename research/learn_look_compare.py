@@ -43,7 +43,8 @@ from rlenhance.looks.learn_look import (
 )
 from rlenhance.ops.style import clamp_to_ranges, measure
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import Look, standardised, statistics, with_knobs
+from rlenhance.pipelines.look_functions import standardised, statistics, with_knobs
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings
 
 #: Scatter of an editor's knobs.

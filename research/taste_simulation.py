@@ -29,7 +29,7 @@ from rlenhance.looks.taste import CONTEXT, VISIBLE, knob_settings, knob_space
 from rlenhance.looks.taste_model import KnobSpace, Pick, TasteModel
 from rlenhance.ops.color_difference import thumbnail_difference
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import standardised, statistics
+from rlenhance.pipelines.look_functions import standardised, statistics
 from rlenhance.pipelines.options import EnhanceSettings
 
 #: Scale of the logit by its name, as a share of what the person can gain over the default: of two versions that differ

@@ -30,8 +30,8 @@ from rlenhance.learning.data.datasets import sample_path
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.learning.rewards import TERMS
 from rlenhance.ops.style import MEASURES
+from rlenhance.pipelines.looks import shipped_presets
 from rlenhance.pipelines.options import PREFERENCE_FLAGS
-from rlenhance.pipelines.presets import shipped_presets
 from tests.support import corpus
 from tests.support.bedrooms import make_bedrooms
 from tests.support.camera import Camera

@@ -188,10 +188,11 @@ def run(arguments: argparse.Namespace) -> int:
         print(printable(write()), file=notes_stream(plan, arguments))
     if arguments.save_recipe and summary.written:
         from rlenhance.hub.shipped import resolve_model
-        from rlenhance.pipelines.recipes import make_recipe, save_recipe
+        from rlenhance.pipelines.looks import save_look
+        from rlenhance.pipelines.recipes import make_recipe
 
         recipe = make_recipe(enhancer, resolve_model(arguments.model), shared)
-        print(f"recipe -> {printable(save_recipe(recipe, arguments.save_recipe))}",
+        print(f"recipe -> {printable(save_look(recipe, arguments.save_recipe))}",
               file=notes_stream(plan, arguments))
     return summary.status
 
@@ -241,29 +242,25 @@ def make_enhancer(arguments: argparse.Namespace) -> tuple[Enhancer, bool]:
         from rlenhance.pipelines.recipes import replay_recipe
 
         enhancer, recipe = replay_recipe(arguments.recipe, arguments.model, device=device, on_note=note)
-        return enhancer, recipe.shared_decision
-    preset = look = None
-    if arguments.preset is not None:
-        from rlenhance.pipelines.presets import load_preset
+        return enhancer, recipe.decision == "shared"
+    look = None
+    if arguments.preset is not None or arguments.look is not None:
+        from rlenhance.pipelines.looks import load_look, load_preset
 
-        preset = load_preset(arguments.preset)
+        look = load_look(arguments.look) if arguments.preset is None else load_preset(arguments.preset)
     given = given_settings(arguments, EnhanceSettings)
-    if arguments.look is not None:
-        from rlenhance.pipelines.looks import load_look
-
-        look = load_look(arguments.look)
-    model = look.model if look and arguments.model is None else resolve_model(arguments.model)
+    model = look.model if look and look.model and arguments.model is None else resolve_model(arguments.model)
     try:
         _, info = find_model(model, "enhance")
         settings = from_json(EnhanceSettings, given)
         if info.preferences and settings.preference:  # refused before anything that computes is imported
             check_preferences(settings.preference, info.preferences, info.auto_preferences)
         reward = None if arguments.reward is None else _weights(arguments.reward)
-        if look or preset or reward or arguments.denoiser is not None or arguments.match_style is not None:
+        if look or reward or arguments.denoiser is not None or arguments.match_style is not None:
             from rlenhance.pipelines.configure import build_enhancer
 
             enhancer = build_enhancer(
-                model, given, look=look, denoiser=arguments.denoiser, reward=reward, preset=preset,
+                model, given, look=look, denoiser=arguments.denoiser, reward=reward,
                 reference=arguments.match_style, open_photo=reader_of(arguments), device=check_device(arguments.device),
                 on_note=note,
                 on_measured=lambda found: print(f"{printable(arguments.match_style)}: {format_preferences(found)}"))

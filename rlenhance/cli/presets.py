@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from rlenhance.pipelines.looks import shipped_presets
 from rlenhance.pipelines.preference_text import format_preferences
-from rlenhance.pipelines.presets import shipped_presets
 
 
 def add(commands: Any) -> None:
@@ -18,6 +18,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print them."""
     for preset in shipped_presets():
-        look = format_preferences(preset.preference, preset.strength, preset.exposure_shift)
-        print(f"{preset.name}: {look}\n    {preset.about}")
+        settings = preset.settings
+        flags = format_preferences(settings.preference, settings.strength, settings.exposure_shift)
+        print(f"{preset.name}: {flags}\n    {preset.use}")
     return 0

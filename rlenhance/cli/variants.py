@@ -12,7 +12,7 @@ from rlenhance.cli.parser import refuse_stranger
 from rlenhance.cli.photo_command import flag_reader
 from rlenhance.cli.sheet_options import add_sheet, check_sheet, save_sheet
 from rlenhance.core.errors import UsageError, printable
-from rlenhance.pipelines.options import AUTO, PREFERENCES
+from rlenhance.pipelines.options import AUTO, PREFERENCES, EnhanceSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,16 +31,14 @@ class Variant:
 
     Attributes:
         words: its flags.
-        preference, strength, exposure_shift: their values.
-        reward: weights of reward terms.
+        settings: their values.
         required: it was named: shown whatever it looks like, and an error where the model does not take it.
+        reward: weights of reward terms.
     """
 
     words: str
-    preference: dict[str, float | None]
-    strength: float = 1.0
+    settings: EnhanceSettings = field(default_factory=EnhanceSettings)
     required: bool = False
-    exposure_shift: float = 0.0
     reward: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -89,21 +87,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _variants(arguments: argparse.Namespace, enhancer: Enhancer) -> Iterator[Variant]:
-    from rlenhance.pipelines.presets import load_preset, shipped_presets
+    from rlenhance.pipelines.looks import load_preset, shipped_presets
 
-    yield Variant(_DEFAULT, {})
+    yield Variant(_DEFAULT)
     presets = shipped_presets() if arguments.presets is None else map(load_preset, arguments.presets)
     for preset in presets:
-        yield Variant(f"--preset {preset.name}", dict(preset.preference),
-                      1.0 if preset.strength is None else preset.strength, arguments.presets is not None,
-                      preset.exposure_shift, preset.reward)
+        yield Variant(f"--preset {preset.name}", preset.settings, arguments.presets is not None, preset.reward)
     low, _, high = enhancer.preference_ranges.get("exposure_level", (1.0, 1.0, 0.0))
     exposures = [level for level in EXPOSURES if low <= level <= high]
     for level in exposures if arguments.exposures is None else arguments.exposures:
         yield Variant(f"--exposure {level if level == AUTO else f'{level:g}'}",
-                      {"exposure_level": None if level == AUTO else level}, 1.0, arguments.exposures is not None)
+                      EnhanceSettings(preference={"exposure_level": None if level == AUTO else level}),
+                      arguments.exposures is not None)
     for strength in arguments.strengths:
-        yield Variant(f"--strength {strength:g}", {}, strength, True)
+        yield Variant(f"--strength {strength:g}", EnhanceSettings(strength=strength), True)
 
 
 def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], side: int) -> Iterator[Cell]:
@@ -117,9 +114,9 @@ def _cells(pixels: np.ndarray, enhancer: Enhancer, variants: Iterator[Variant], 
     for variant in variants:
         try:
             weighed = enhancer.with_reward(variant.reward)
-            made = weighed.with_settings(preference={**variant.preference, **weighed.settings.preference},
-                                         strength=variant.strength,
-                                         exposure_shift=variant.exposure_shift or weighed.settings.exposure_shift)
+            made = weighed.with_settings(
+                variant.settings, preference={**variant.settings.preference, **weighed.settings.preference},
+                exposure_shift=variant.settings.exposure_shift or weighed.settings.exposure_shift)
         except UsageError as error:
             if variant.required:
                 raise UsageError(f"{variant.words}: {error}") from error

@@ -29,7 +29,8 @@ from rlenhance.looks.learn_look import (
 from rlenhance.looks.learn_table import KINDS, TableFit, TableSample, candidates, make_sample, own_gain_errors
 from rlenhance.ops.registration import FOUND, find_place
 from rlenhance.pipelines.color_table import CURVES
-from rlenhance.pipelines.looks import Look, with_knobs
+from rlenhance.pipelines.look_functions import with_knobs
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 from rlenhance.core.errors import UsageError
 from rlenhance.core.pixels import resized_planes
 from rlenhance.pipelines.decision import White
-from rlenhance.pipelines.looks import KNOBS, STATISTICS, LinearFunction, standardised, statistics, with_knobs
+from rlenhance.pipelines.look_functions import KNOBS, STATISTICS, LinearFunction, standardised, statistics, with_knobs
 from rlenhance.pipelines.options import PREFERENCES, EnhanceSettings
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import numpy as np
 from rlenhance.core.pixels import resized_planes
 from rlenhance.engine.lookup import corners
 from rlenhance.pipelines.color_table import MOST_GAIN, ColorTable, bend
-from rlenhance.pipelines.looks import STATISTICS, LinearFunction
+from rlenhance.pipelines.look_functions import STATISTICS, LinearFunction
 
 SIZE = 6  # colours along each side
 #: Curve, and whether its gain follows the picture, of every kind of table that is tried.

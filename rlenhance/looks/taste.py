@@ -23,7 +23,8 @@ from rlenhance.core.json_files import check_finite, parse_json
 from rlenhance.io.contact_sheet import downscale, thumbnail
 from rlenhance.looks.taste_model import Certainty, KnobSpace, Pick, TasteModel, check_answer
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import KNOBS, LinearFunction, Look, standardised, statistics, with_knobs
+from rlenhance.pipelines.look_functions import KNOBS, LinearFunction, standardised, statistics, with_knobs
+from rlenhance.pipelines.looks import Look
 from rlenhance.pipelines.options import EnhanceSettings
 
 KIND, VERSION = "rlenhance taste", 1

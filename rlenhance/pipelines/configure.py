@@ -1,13 +1,12 @@
-"""Build an Enhancer from preferences, a reference, a preset or a look.
+"""Build an Enhancer from preferences, a reference or a look.
 
-A preference has precedence over the reference, the reference over the preset, and the preset over the model's default.
+A preference has precedence over the reference, the reference over a preset, and the preset over the model's default.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,11 @@ from rlenhance.pipelines.preference_text import describe_preferences, format_pre
 if TYPE_CHECKING:
     from rlenhance.pipelines.enhance import Enhancer
     from rlenhance.pipelines.looks import Look
-    from rlenhance.pipelines.presets import Preset
 
 
 def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str | None = None,
-                   reward: Mapping[str, float] | None = None, preset: Preset | None = None, look: Look | None = None,
-                   reference: Path | None = None, open_photo: Callable[[Path], Photo] = read, device: str = "cpu",
+                   reward: Mapping[str, float] | None = None, look: Look | None = None, reference: Path | None = None,
+                   open_photo: Callable[[Path], Photo] = read, device: str = "cpu",
                    on_note: Callable[[str], None] = print,
                    on_measured: Callable[[Mapping[str, float | None]], None] | None = None,
                    on_weighed: Callable[[str], None] = print) -> Enhancer:
@@ -35,8 +33,8 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
         given: explicit settings, as JSON holds them; they have precedence.
         denoiser: see `Enhancer`.
         reward: weights of terms, see `rlenhance.pipelines.reward_weights`; they have precedence over the preset's.
-        preset: its preferences, weights and strength apply where nothing else sets them.
-        look: chooses the settings for each picture; in the place of a preset, weights and a reference.
+        look: one with a model chooses the settings for each picture, in the place of weights and a reference; the
+            preferences, weights and strength of a preset apply where nothing else sets them.
         reference: a picture whose look is matched: preferences are measured in it.
         device: see `Enhancer`.
         open_photo: reads the reference.
@@ -50,8 +48,8 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
     from rlenhance.pipelines.enhance import Enhancer
 
     settings = from_json(EnhanceSettings, given)
-    if look is not None:
-        named = {name: getattr(settings, name) for name in given}
+    named: dict[str, Any] = {name: getattr(settings, name) for name in given}
+    if look is not None and look.model:
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             enhancer = Enhancer(model, look=look, denoiser=denoiser, device=device, **named)
@@ -59,44 +57,44 @@ def build_enhancer(model: Path | str, given: Mapping[str, Any], *, denoiser: str
             on_note(str(warning.message))
         return enhancer
     enhancer = Enhancer(model, denoiser=denoiser, device=device)
-    if denoiser is not None:
-        settings = replace(settings, denoise=given.get("denoise", 1.0))
-        if settings.denoise == 0:
-            raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
-    weights = {**(preset.reward if preset else {}), **(reward or {})}
+    if denoiser is not None and named.setdefault("denoise", 1.0) == 0:
+        raise UsageError(f"denoise 0 takes nothing out: leave out the denoiser {denoiser}, or set denoise above 0")
+    weights = {**(look.reward if look else {}), **(reward or {})}
     if weights:
         from rlenhance.pipelines.reward_weights import apply_reward
 
         settings, lines = apply_reward(settings, weights, enhancer.preference_ranges, enhancer.auto_preferences)
         for line in lines:
             on_weighed(line)
-    chosen, shift = dict(settings.preference), settings.exposure_shift
+        named |= {"preference": settings.preference, "exposure_shift": settings.exposure_shift} \
+            if "exposure" in weights else {"preference": settings.preference}
+    chosen = dict(settings.preference)
     if reference is not None:
         measured = _from_reference(reference, chosen, enhancer, on_note, open_photo)
         if measured and on_measured:
             on_measured(measured)
-        chosen = {**measured, **chosen}
-    strength = settings.strength
-    if preset is not None:
-        shifted = "exposure" not in weights and "exposure_shift" not in given and "exposure_level" not in chosen
-        shift = preset.exposure_shift if shifted else shift
-        chosen = {**_from_preset(preset, chosen, enhancer, shift if shifted else 0.0), **chosen}
-        strength = preset.strength if preset.strength is not None and "strength" not in given else strength
-    return enhancer.with_settings(settings, preference=chosen, strength=strength, exposure_shift=shift)
+        chosen = named["preference"] = {**measured, **chosen}
+    if look is None:
+        return enhancer.with_settings(**named)
+    if "exposure_level" in chosen:
+        named.setdefault("exposure_shift", 0.0)
+    _check_preset(look, named, enhancer)
+    return enhancer.with_settings(look.changed(named).settings)
 
 
-def _from_preset(preset: Preset, chosen: Mapping[str, float | None], enhancer: Enhancer,
-                 shift: float) -> dict[str, float | None]:
-    """The preferences of a preset but for `chosen`; where the model takes only some, the message names those."""
-    wanted = {name: value for name, value in preset.preference.items() if name not in chosen}
+def _check_preset(preset: Look, named: Mapping[str, Any], enhancer: Enhancer) -> None:
+    """Refuse the settings of a preset, but those that are named, that a model does not take; where it takes some, the
+    message has those."""
+    settings = preset.settings
+    wanted = {name: value for name, value in settings.preference.items() if name not in named.get("preference", ())}
+    shift = 0.0 if "exposure_shift" in named else settings.exposure_shift
     takes_shift = "exposure_level" in enhancer.preference_ranges
     try:
         enhancer.check_preference({**({"exposure_level": shift} if shift and not takes_shift else {}), **wanted})
     except UsageError as error:
         taken = {name: value for name, value in wanted.items() if _takes(enhancer, {name: value})}
-        rest = format_preferences(taken, preset.strength, shift if takes_shift else 0.0)
+        rest = format_preferences(taken, settings.strength, shift if takes_shift else 0.0)
         raise UsageError(f"preset {preset.name}: {error}{rest and f'; what it does take of it: {rest}'}") from error
-    return wanted
 
 
 def _takes(enhancer: Enhancer, preference: Mapping[str, float | None]) -> bool:

@@ -43,8 +43,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             reveals; None: the shipped ones, where `denoise` is not 0. Without `settings`, `denoise` is 1 with it.
         reward: weights of reward terms, as shares of the training's, which become settings: see
             `rlenhance.pipelines.reward_weights.apply_reward`.
-        look: a `Look` or its file, which chooses the settings anew for each picture; without `model`, with its own.
-            Settings that are given by name have precedence.
+        look: a `Look` with a model, or its file, which chooses the settings anew for each picture; without `model`,
+            with its own. Settings that are given by name have precedence.
         half: the network computes in 16-bit floats (CUDA only).
         options: see `ImagePipeline`.
 

@@ -1,7 +1,11 @@
-"""Looks: settings that may depend on the photograph, in a JSON file.
+"""Looks: settings of photographs in a JSON file, which may depend on the photograph.
 
-A recipe repeats one result. A look is chosen anew for every photograph: its exposure is relative to the automatic one,
-and a knob may be a linear function of statistics of the picture.
+A look has a model and is chosen anew for every photograph. A recipe is a look with a decision: it repeats one result to
+the last byte. A preset is a look without a model; some are shipped, in `presets` beside this file.
+
+    {"kind": "rlenhance look", "version": 1, "about": {"use": "For paper."}, "settings": {"exposure_shift": 0.1}}
+
+The files of version 0.2 are read too: recipes, and presets, which had no kind.
 """
 
 from __future__ import annotations
@@ -11,91 +15,51 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlenhance.core import __version__
 from rlenhance.core.errors import UnknownName, UsageError
 from rlenhance.core.json_files import naming, read_object, text
-from rlenhance.pipelines.color_table import MOST_GAIN
-from rlenhance.pipelines.options import PREFERENCES, EnhanceSettings, from_json, to_json
+from rlenhance.pipelines.look_functions import KNOBS, STATISTICS, LinearFunction, statistics, with_knobs
+from rlenhance.pipelines.options import PREFERENCES, PRESETS, EnhanceSettings, from_json, to_json
 
 if TYPE_CHECKING:
     import numpy as np
 
 KIND, VERSION = "rlenhance look", 1
-_NEEDED = ("kind", "version", "model", "sha256", "settings")
-_KEYS = (*_NEEDED, "functions", "about", "made_with")
-_DAYLIGHT = 6504.0  # kelvin
-_SIDE = 128  # pixels of the picture that is looked at
+RECIPE_0_2 = "rlenhance recipe"
+_KEYS = ("kind", "version", "decision", "model", "sha256", "denoiser", "denoiser_sha256", "settings", "functions",
+         "reward", "about", "made_with")
 _LARGEST = 1e6  # a number in a function
+#: Settings of a preset: what every model may take.
+_OF_PRESETS = ("preference", "exposure_shift", "strength")
+_SETTINGS_0_2 = (*_OF_PRESETS, "denoise", "white", "steps", "table")
+_RECIPE_0_2 = ("kind", "version", "model", "sha256", "preference", "strength")  # needed
+_MADE = {"look": "rlenhance learn and rlenhance taste write one",
+         "recipe": "rlenhance enhance writes one with --save-recipe, and a look of your own is a preset",
+         "preset": "it has settings and no model"}
 
-#: What a look may set: name -> (lowest, default, highest). `exposure_shift` is added to the automatic exposure;
-#: `warmth` is in mired: 1e6/6504 K less 1e6/K of the light that is made daylight, so that above 0 the picture becomes
-#: warmer; `table_gain` is that of the colour table, in stops; the others are preferences and settings of their names.
-KNOBS: Mapping[str, tuple[float, float, float]] = {
-    "exposure_shift": (-0.3, 0.0, 0.3), "contrast": (-1.0, 0.0, 1.0), "color": (-1.0, 0.0, 1.0),
-    "highlights": (0.0, 0.0, 1.0), "smoothness": (0.0, 0.0, 1.0), "strength": (0.0, 1.0, 1.0),
-    "denoise": (0.0, 0.5, 1.0), "warmth": (-245.0, 0.0, 70.0), "table_gain": (-MOST_GAIN, 0.0, MOST_GAIN)}
-
-
-class Statistic(NamedTuple):
-    """A number that is measured in a picture.
-
-    Attributes:
-        about: what it is, with its unit.
-        mean, deviation: over photographs, dark and well exposed ones; functions take (value - mean) / deviation.
-    """
-
-    about: str
-    mean: float
-    deviation: float
-
-
-#: The statistics by name. None depends on the resolution, so that a preview and the whole photograph get the same
-#: settings. The means and deviations belong to the version of the file.
-STATISTICS: Mapping[str, Statistic] = {
-    "level": Statistic("mean brightness, 0 to 1", 0.2, 0.16),
-    "stops": Statistic("mean logarithm of the luminance, in stops", -5.9, 1.9),
-    "spread": Statistic("standard deviation of that logarithm, in stops", 1.8, 0.6),
-    "dark": Statistic("share of the picture below 0.1", 0.5, 0.3),
-    "bright": Statistic("share of the picture with a channel above 0.8", 0.05, 0.08),
-    "saturation": Statistic("difference of the largest and the smallest channel, over the largest", 0.25, 0.15),
-    "automatic": Statistic("automatic exposure, 0 to 1", 0.47, 0.05),
-    "warmth": Statistic("warmth of the light, log of red over blue", 0.0, 0.4),
-    "tint": Statistic("magenta (above 0) or green tint of the light", 0.0, 0.08),
-}
-#: Standardised statistics are clipped to this, so that an odd picture does not throw a knob.
-CLIP = 2.5
-
-
-@dataclass(frozen=True)
-class LinearFunction:
-    """A knob as a function of the picture: bias + the sum of weights times standardised statistics.
-
-    Attributes:
-        bias: its value for a picture of mean statistics.
-        weights: statistic -> change of the knob per standard deviation.
-    """
-
-    bias: float
-    weights: Mapping[str, float] = field(default_factory=dict)
-
-    def __call__(self, found: Mapping[str, float]) -> float:
-        """The value for the `statistics` of a picture."""
-        return self.bias + sum(weight * standardised(name, found[name]) for name, weight in self.weights.items())
+#: What a look is for.
+Kind = Literal["look", "recipe", "preset"]
 
 
 @dataclass(frozen=True)
 class Look:
-    """A model, settings, and the knobs that depend on the picture.
+    """Settings of photographs, and the model that they are for.
 
     Attributes:
-        model: name of a shipped model, or a path.
-        sha256: of its weights.
-        settings: the constant part.
-        functions: knob -> its function, see `KNOBS`; they replace the constant part.
-        about: how it was made: JSON, for the reader.
-        version: of rlenhance.
+        model: name of a shipped model, or a path as it was given; "": every model that takes them (a preset).
+        sha256: of its weights; "" without a model.
+        settings: the constant part; preferences that are left out have the model's default.
+        functions: knob -> its function, see `rlenhance.pipelines.look_functions.KNOBS`; they replace the constant part.
+        about: how it was made: JSON, for the reader; "use" of a preset is what it is for, in a line.
+        decision: "own" or "shared": the settings are those of a result, which only the same weights repeat (a recipe);
+            "shared": one decision was made for all photographs, and the same ones are needed. "": chosen anew.
+        denoiser: a named denoiser, as `model`; "": the shipped ones.
+        denoiser_sha256: of its weights.
+        reward: of a preset: term -> weight, see `rlenhance.pipelines.reward_weights`.
+        made_with: versions that the last bit may depend on ("rlenhance", "numpy", "device").
+        name: of a shipped preset, or the file of one; it is in no file.
     """
 
     model: str
@@ -103,7 +67,22 @@ class Look:
     settings: EnhanceSettings = field(default_factory=EnhanceSettings)
     functions: Mapping[str, LinearFunction] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
-    version: str = __version__
+    decision: str = ""
+    denoiser: str = ""
+    denoiser_sha256: str = ""
+    reward: Mapping[str, float] = field(default_factory=dict)
+    made_with: Mapping[str, str] = field(default_factory=lambda: {"rlenhance": __version__})
+    name: str = field(default="", compare=False)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is for."""
+        return "recipe" if self.decision else "look" if self.model else "preset"
+
+    @property
+    def use(self) -> str:
+        """What a preset is for, in a line; may be empty."""
+        return str(self.about.get("use", ""))
 
     def settings_for(self, pixels: np.ndarray) -> EnhanceSettings:
         """The settings for a picture (H, W, 3), uint8, uint16 or float in [0, 1]."""
@@ -149,108 +128,92 @@ class Look:
 
     def to_json(self) -> str:
         """The text of the file."""
-        return json.dumps({
-            "kind": KIND, "version": VERSION, "model": self.model, "sha256": self.sha256,
-            "settings": to_json(self.settings),
+        settings = to_json(self.settings)
+        found = {
+            "kind": KIND, "version": VERSION, "decision": self.decision, "model": self.model, "sha256": self.sha256,
+            "denoiser": self.denoiser, "denoiser_sha256": self.denoiser_sha256,
+            "settings": settings if self.model else {name: settings[name] for name in _OF_PRESETS},
             "functions": {name: {"bias": function.bias, "weights": dict(function.weights)}
                           for name, function in self.functions.items()},
-            "about": dict(self.about), "made_with": self.version}, indent=2, ensure_ascii=False) + "\n"
+            "reward": dict(self.reward), "about": dict(self.about), "made_with": dict(self.made_with)}
+        return json.dumps({key: value for key, value in found.items() if value}, indent=2, ensure_ascii=False) + "\n"
 
 
-def with_knobs(settings: EnhanceSettings, values: Mapping[str, float]) -> EnhanceSettings:
-    """Settings with knobs of `KNOBS` at these values, clipped to their ranges; others stay.
-
-    Example:
-        >>> with_knobs(EnhanceSettings(), {"contrast": 2, "warmth": -153.2}).white
-        3257.8
-    """
-    clipped = {name: min(max(float(value), KNOBS[name][0]), KNOBS[name][2]) for name, value in values.items()}
-    changes: dict[str, Any] = {name: round(value, 4) for name, value in clipped.items()
-                               if name not in PREFERENCES and name not in ("warmth", "table_gain")}
-    if "table_gain" in clipped:
-        if settings.table is None:
-            raise UsageError("table_gain is the gain of a colour table, and there is none: leave it out")
-        changes["table"] = replace(settings.table, gain=round(clipped["table_gain"], 4))
-    if "warmth" in clipped:
-        kelvin = 1e6 / (1e6 / _DAYLIGHT - clipped["warmth"])
-        changes["white"] = round(min(max(kelvin, 2500.0), 12000.0), 1) if abs(clipped["warmth"]) > 0.5 else 0.0
-    preference = {name: round(value, 4) for name, value in clipped.items() if name in PREFERENCES}
-    return replace(settings, preference={**settings.preference, **preference}, **changes)
-
-
-def warmth_of(kelvin: float) -> float:
-    """The knob `warmth`, in mired, of a light of a temperature that is made daylight.
-
-    Example:
-        >>> round(warmth_of(3257.8), 1)
-        -153.2
-    """
-    return 1e6 / _DAYLIGHT - 1e6 / kelvin
-
-
-def standardised(name: str, value: float) -> float:
-    """A statistic in standard deviations from its mean, clipped to `CLIP`."""
-    about = STATISTICS[name]
-    return min(max((value - about.mean) / about.deviation, -CLIP), CLIP)
-
-
-def statistics(pixels: np.ndarray) -> dict[str, float]:
-    """The `STATISTICS` of a picture (H, W, 3), uint8, uint16 or float in [0, 1]."""
-    import numpy as np
-
-    from rlenhance.core.pixels import linear_from_srgb, resized_planes
-    from rlenhance.ops.plane_statistics import auto_exposure
-    from rlenhance.ops.white_balance import estimate_lights, warmth_and_tint
-
-    planes = resized_planes(pixels, _SIDE)[0]
-    small = planes.transpose(1, 2, 0)
-    level, top = small.mean(axis=2), small.max(axis=2)
-    stops = np.log2(linear_from_srgb(level) + 2.0**-10)
-    warmth, tint = warmth_and_tint(estimate_lights(small)).mean(axis=0)
-    found = {
-        "level": level.mean(), "stops": stops.mean(), "spread": stops.std(), "dark": (level < 0.1).mean(),
-        "bright": (top > 0.8).mean(), "saturation": (top - small.min(axis=2)).mean() / (top.mean() + 1e-3),
-        "automatic": auto_exposure(planes).item(), "warmth": warmth, "tint": tint}
-    return {name: float(value) for name, value in found.items()}
-
-
-def load_look(path: Path) -> Look:
+def load_look(path: Path, kind: Kind = "look") -> Look:
     """Read a look.
 
+    Args:
+        path: its file.
+        kind: what it is needed for.
+
     Raises:
-        UsageError: a file that cannot be read, is no look, lacks a key, has an unknown one, or a value of another type
-            or outside its range; the message names file, key and value.
+        UsageError: a file that cannot be read, is no look of that kind, lacks a key, has an unknown one, or a value of
+            another type or outside its range; the message names file, key and value.
     """
     found = read_object(path)
     with naming(path):
-        return look_from_json(found)
+        return replace(look_from_json(found, kind), name=str(path))
 
 
-def look_from_json(found: Any) -> Look:
+def look_from_json(found: Any, kind: Kind = "look") -> Look:
     """A look from what `rlenhance.core.json_files.parse_json` gives.
 
     Raises:
         UsageError: see `load_look`.
     """
     found = _object("a look", found)
-    if found.get("kind") != KIND:
-        raise UsageError(f"not a look (kind is {found.get('kind')!r:.60}, not {KIND!r}); rlenhance learn and rlenhance "
-                         f"taste write one")
+    if found.get("kind") == RECIPE_0_2 and kind == "recipe":
+        found = _from_recipe_0_2(found)
+    elif "kind" not in found and kind == "preset":
+        found = _from_preset_0_2(found)
+    elif found.get("kind") != KIND:
+        raise UsageError(f"not a {kind} (kind is {found.get('kind')!r:.60}, not {KIND!r}); {_MADE[kind]}")
     if found.get("version") != VERSION or isinstance(found["version"], bool):
         raise UsageError(f"version {found.get('version')!r:.60} of looks is not known; this rlenhance reads version "
                          f"{VERSION}")
     _only(found, _KEYS)
-    if missing := [key for key in _NEEDED if key not in found]:
+    preset = not {"decision", "model", "sha256"} & {*found}
+    needed = ["settings"] if preset else ["model", "sha256", "settings"]
+    if missing := [key for key in needed if found.get(key) in (None, "")]:
         raise UsageError(f"lacks {', '.join(missing)}")
-    if not re.fullmatch("[0-9a-f]{64}", text("sha256", found["sha256"])):
-        raise UsageError(f"sha256 must be 64 hexadecimal digits; got {found['sha256']!r:.60}")
+    settings = _object("settings", found["settings"], _OF_PRESETS if preset else None)
+    words = {key: text(key, found.get(key, "")) for key in ("model", "denoiser", "sha256", "denoiser_sha256")}
+    for name, digits in (("model", "sha256"), ("denoiser", "denoiser_sha256")):
+        if words[name] and not re.fullmatch("[0-9a-f]{64}", words[digits]):
+            raise UsageError(f"{digits} must be 64 hexadecimal digits; got {found.get(digits)!r:.60}")
+        words[digits] = words[digits] if words[name] else ""
     functions = {name: _function(name, value)
                  for name, value in _object("functions", found.get("functions", {}), KNOBS).items()}
-    settings = from_json(EnhanceSettings, _object("settings", found["settings"]))
-    if "table_gain" in functions and settings.table is None:
+    if "table_gain" in functions and settings.get("table") is None:
         raise UsageError("functions table_gain needs a table in the settings")
-    return Look(text("model", found["model"]), found["sha256"], settings, functions,
-                _object("about", found.get("about", {})), text("made_with", found.get("made_with", "")))
+    made_with = found.get("made_with", {})
+    made_with = {"rlenhance": made_with} if isinstance(made_with, str) else _object("made_with", made_with)
+    decision = found.get("decision", "")
+    if decision not in ("", "own", "shared"):
+        raise UsageError(f"decision must be own or shared; got {decision!r:.60}")
+    look = Look(**words, settings=from_json(EnhanceSettings, settings), functions=functions,
+                about=_object("about", found.get("about", {})), decision=decision, reward=_weights(found),
+                made_with={name: text(f"made_with {name}", value) for name, value in made_with.items()})
+    _check_kind(look, kind, not {*settings, *look.reward})
+    return look
+
+
+def _check_kind(look: Look, kind: Kind, empty: bool) -> None:
+    """Refuse another kind, and parts that the kind does not have."""
+    if look.kind != kind:
+        raise UsageError(f"is a {look.kind}, not a {kind}; {_MADE[kind]}")
+    unused = {"functions": kind != "look" and look.functions, "reward": kind != "preset" and look.reward,
+              "denoiser": kind != "recipe" and look.denoiser}
+    if several := [name for name, there in unused.items() if there]:
+        raise UsageError(f"a {kind} has no {', '.join(several)}; leave {'it' if len(several) == 1 else 'them'} out")
+    if kind == "preset":
+        if empty:
+            words = ", ".join(f'"{name}"' for name in (*_OF_PRESETS, "reward"))
+            raise UsageError(f"asks for nothing; give {words} or several")
+        named = look.settings.preference.get("exposure_level") is not None
+        if look.settings.exposure_shift and ("exposure" in look.reward or named):
+            raise UsageError("exposure_shift is added to the exposure that the model chooses: leave it out, or the "
+                             "exposure_level and the weight of exposure")
 
 
 def save_look(look: Look, path: Path) -> Path:
@@ -262,6 +225,62 @@ def save_look(look: Look, path: Path) -> Path:
     from rlenhance.io.files import write_bytes
 
     return write_bytes(look.to_json().encode("utf-8", "backslashreplace"), path)
+
+
+def shipped_presets() -> list[Look]:
+    """The shipped presets, sorted by name."""
+    return [load_preset(path.stem) for path in sorted(PRESETS.glob("*.json"))]
+
+
+def load_preset(name: str) -> Look:
+    """A shipped preset by its name, or one of the user's by its file (*.json).
+
+    Raises:
+        UnknownName: no shipped one has the name.
+        UsageError: see `load_look`.
+
+    Example:
+        >>> load_preset("subtle").settings.strength
+        0.5
+    """
+    if name.lower().endswith(".json"):
+        return load_look(Path(name), "preset")
+    known = [path.stem for path in PRESETS.glob("*.json")]
+    if name not in known:
+        raise UsageError(f"{UnknownName('preset', name, known)}; one of your own is named by its file, as in "
+                         f"mine.json")
+    return replace(load_look(PRESETS / f"{name}.json", "preset"), name=name)
+
+
+def _from_recipe_0_2(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe of version 0.2 or 0.1 as they are now."""
+    _only(found, (*_RECIPE_0_2, *_SETTINGS_0_2, "together", "denoiser", "denoiser_sha256", "made_with"))
+    if missing := [key for key in _RECIPE_0_2 if key not in found]:
+        raise UsageError(f"not a recipe (lacks {', '.join(missing)})")
+    together, version = found.get("together", False), text("version", found["version"])
+    if not isinstance(together, bool):
+        raise UsageError(f"together must be true or false; got {together!r:.60}")
+    older = {"denoise": 0.0, "white": 0.0}  # of versions without them
+    return {
+        "kind": KIND, "version": VERSION, "decision": "shared" if together else "own",
+        "settings": older | {key: found[key] for key in _SETTINGS_0_2 if key in found},
+        "made_with": {"rlenhance": version, **_object("made_with", found.get("made_with", {}))},
+        **{key: found[key] for key in ("model", "sha256", "denoiser", "denoiser_sha256") if key in found}}
+
+
+def _from_preset_0_2(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a preset of version 0.2 as they are now."""
+    _only(found, ("about", *_OF_PRESETS, "reward"))
+    return {"kind": KIND, "version": VERSION, "about": {"use": text("about", found.get("about", ""))},
+            "settings": {key: found[key] for key in _OF_PRESETS if key in found},
+            **({"reward": found["reward"]} if "reward" in found else {})}
+
+
+def _weights(found: Mapping[str, Any]) -> dict[str, float]:
+    weights = found.get("reward", {})
+    if not isinstance(weights, dict) or not all(type(weight) in (int, float) for weight in weights.values()):
+        raise UsageError(f'reward must be an object of numbers, as in {{"exposure": 1.2}}; got {weights!r:.60}')
+    return weights
 
 
 def _function(knob: str, found: Any) -> LinearFunction:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from rlenhance.core.errors import UnknownName, UsageError
@@ -102,6 +103,8 @@ def setting(help: str, **words: Any) -> Any:
     return field(default=found.default, metadata={"setting": found})
 
 
+#: The folder of the shipped presets, see `rlenhance.pipelines.looks`.
+PRESETS = Path(__file__).parent / "presets"
 #: The preferences by their names in models; range and default are the model's.
 PREFERENCES: dict[str, Setting] = {name: dataclasses.replace(about, name=name) for name, about in {
     "exposure_level": Setting("how bright: mean brightness of the result, 0 to 1, or auto: what the picture suggests "

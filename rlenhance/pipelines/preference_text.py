@@ -42,7 +42,7 @@ def describe_preferences(ranges: Mapping[str, Sequence[float]], auto: Container[
     return ", ".join(words) or "no preferences"
 
 
-def format_preferences(preference: Mapping[str, float | None], strength: float | None = None,
+def format_preferences(preference: Mapping[str, float | None], strength: float = 1.0,
                        exposure_shift: float = 0.0) -> str:
     """Preferences as flags.
 
@@ -53,7 +53,7 @@ def format_preferences(preference: Mapping[str, float | None], strength: float |
     words = [f"{PREFERENCE_FLAGS.get(name, name)} {AUTO if value is None else format(value, 'g')}"
              for name, value in preference.items()]
     shift = [f"--exposure-shift {exposure_shift:g}"] if exposure_shift else []
-    return " ".join(shift + words + ([] if strength is None else [f"--strength {strength:g}"]))
+    return " ".join(shift + words + ([] if strength == 1 else [f"--strength {strength:g}"]))
 
 
 def check_preferences(preference: Mapping[str, float | None], ranges: Mapping[str, Sequence[float]],

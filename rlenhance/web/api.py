@@ -20,7 +20,7 @@ from rlenhance.core import __version__
 from rlenhance.core.errors import UsageError
 from rlenhance.core.json_files import naming, parse_json
 from rlenhance.io.containers import CONTAINERS, container_by_extension, sniff
-from rlenhance.pipelines.looks import look_from_json
+from rlenhance.pipelines.looks import look_from_json, shipped_presets
 from rlenhance.pipelines.options import (
     AUTO,
     PREFERENCES,
@@ -30,7 +30,6 @@ from rlenhance.pipelines.options import (
     flags_of,
     parse_value,
 )
-from rlenhance.pipelines.presets import shipped_presets
 from rlenhance.web.complete_service import complete, completion_methods
 from rlenhance.web.file_store import FileStore, StoredFile
 from rlenhance.web.job_queue import JobQueue, QueueFull
@@ -70,7 +69,7 @@ class Api:
                   for choice in self.service.choices.values()}
         return JSONResponse({
             "rlenhance": __version__, "models": models, "default": self.service.default.model,
-            "presets": {preset.name: preset.about for preset in shipped_presets()}, "limits": self.limits,
+            "presets": {preset.name: preset.use for preset in shipped_presets()}, "limits": self.limits,
             "POST /api/enhance": list(ENHANCE),
             "POST /api/denoise": list(DENOISE), "POST /api/complete": list(COMPLETE),
             "POST /api/restore": list(RESTORE),
@@ -134,11 +133,11 @@ class Api:
         models = {choice.model: choice for choice in self.service.choices.values()}
         choice = _one_of("model", words.get("model", self.service.default.model), models)
         chosen, settings = _settings(words, PREFERENCES), _settings(words, ("strength", "denoise", "white"))
-        preference = {**(preset.preference if preset else {}), **chosen}
-        if preset and "exposure_level" not in chosen:
-            settings["exposure_shift"] = preset.exposure_shift
-        if preset and preset.strength is not None:
-            settings.setdefault("strength", preset.strength)
+        preference = {**(preset.settings.preference if preset else {}), **chosen}
+        if preset:
+            settings.setdefault("strength", preset.settings.strength)
+            if "exposure_level" not in chosen:
+                settings["exposure_shift"] = preset.settings.exposure_shift
         strip = _one_of("strip", words.get("strip", "0"), {"0": False, "1": True})
         if "look" in words:
             if preset:

@@ -237,7 +237,7 @@ class Controls:
                                    white=WHITES[white])
         return EnhanceRequest(settings, choice.asked, bool(strip), FORMATS[form])
 
-    def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float | None,
+    def values(self, choice: ModelChoice, preference: Mapping[str, float | None], strength: float,
                shift: float = 0.0) -> list[Any]:
         """The values of `adjusted` for preferences; the others have the model's default.
 
@@ -252,7 +252,7 @@ class Controls:
             default = choice.ranges.get(name, (0.0, 0.0, 1.0))[1]
             value = preference.get(name)
             levels.append(default if value is None else value)
-        return [auto, *levels, 1.0 if strength is None else strength, shift]
+        return [auto, *levels, strength, shift]
 
     def of_model(self, label: Any) -> list[Any]:
         """Values of `adjusted` for another model."""

@@ -13,8 +13,8 @@ from rlenhance.experiments.tasks.lowlight import LOWLIGHT
 from rlenhance.experiments.tasks.lowlight_evaluate import data_of
 from rlenhance.experiments.tasks.rse.task import RSETask
 from rlenhance.hub import shipped
-from rlenhance.pipelines.presets import FOLDER, load_preset
-from rlenhance.pipelines.recipes import load_recipe
+from rlenhance.pipelines.looks import load_look, load_preset
+from rlenhance.pipelines.options import PRESETS
 from rlenhance.web.run_reader import list_runs, open_run
 from tests.stress._json import mutated
 from tests.stress.registry import Case, Property
@@ -31,7 +31,7 @@ def _run(name):
 
 @functools.cache
 def _values():
-    presets = {path.name: json.loads(path.read_text()) for path in FOLDER.glob("*.json")}
+    presets = {path.name: json.loads(path.read_text()) for path in PRESETS.glob("*.json")}
     digest = shipped.read_sums(shipped.FOLDER)["natural/model.safetensors"]
     recipe = {"kind": "rlenhance recipe", "model": "natural", "sha256": digest, "version": "0.2",
               "preference": {"exposure_level": 0.5}, "strength": 1.0, "made_with": {"torch": "2"}}
@@ -67,7 +67,7 @@ def check(case, folder):
     else:
         path = folder / (case.name if case.name.endswith(".json") else f"{case.name}.json")
         path.write_bytes(case.data)
-        load_recipe(path) if kind == "recipe" else load_preset(str(path))
+        load_look(path, "recipe") if kind == "recipe" else load_preset(str(path))
 
 
 PROPERTY = Property("json_configs", "config.json of a run, recipes, presets and scores from elsewhere are taken, or "

@@ -20,7 +20,9 @@ from rlenhance.io.limits import DAMAGE
 from rlenhance.io.photo import Metadata, Photo
 from rlenhance.io.video_formats import FrameFormat, choose_encoding
 from rlenhance.learning.data import tfrecords
-from rlenhance.pipelines.recipes import load_recipe, save_recipe
+from rlenhance.pipelines.look_functions import LinearFunction
+from rlenhance.pipelines.looks import Look, load_look, save_look
+from rlenhance.pipelines.options import PRESETS, EnhanceSettings
 from tests.stress.damage import damaged
 from tests.stress.registry import Broken, Case, Property
 
@@ -176,18 +178,28 @@ def profile(data):
     expect(np.array_equal(profiles.WideGamut(found, pixels).back(shown), pixels), "unchanged pixels changed")
 
 
-def recipe(data):
+def recipe(data, kind="recipe"):
     """A recipe, or one line with the name; what is saved is loaded again."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         path = Path(folder, "a.json")
         path.write_bytes(data)
         try:
-            found = load_recipe(path)
+            found = load_look(path, kind)
         except UsageError as error:
             _one_line(str(error))
             expect(str(path) in str(error), f"not named: {error}")
             return
-        expect(load_recipe(save_recipe(found, path)) == found, "what is saved differs from what is loaded")
+        expect(load_look(save_look(found, path), kind) == found, "what is saved differs from what is loaded")
+
+
+def look(data):
+    """The same of a look."""
+    recipe(data, "look")
+
+
+def preset(data):
+    """The same of a preset."""
+    recipe(data, "preset")
 
 
 def example(data):
@@ -236,7 +248,8 @@ def clip_format(data):
 
 #: Reader -> how often it is tried among the others.
 TARGETS = {"png_chunks": 8, "exif_block": 8, "exif_kept": 4, "xmp_packet": 2, "tiff_file": 8, "picture": 4,
-           "first_bytes": 3, "profile": 0.2, "recipe": 8, "example": 6, "checksum": 1, "clip_format": 2}
+           "first_bytes": 3, "profile": 0.2, "recipe": 6, "look": 4, "preset": 2, "example": 6,
+           "checksum": 1, "clip_format": 2}
 
 
 @cache
@@ -261,6 +274,12 @@ def seeds(target):
         return [corpus.profile(name) for name in ("p3", "adobe", "prophoto", "srgb")]
     if target == "recipe":
         return [(Path(corpus.__file__).parent / "recipe_0_1.json").read_bytes(), _recipe()]
+    if target == "look":
+        return [_look()]
+    if target == "preset":
+        return [path.read_bytes() for path in sorted(PRESETS.glob("*.json"))] + [
+            b'{"about": "x", "preference": {"color": 0.5}, "exposure_shift": 0.1, "strength": 0.5}',
+            b'{"reward": {"exposure": 1.1}}']
     if target == "example":
         return [make_example((2, 3, 3), bytes(18)), make_example((3, 2, 3), bytes(range(18)))]
     return [b"\0" * 8, bytes(range(256))]
@@ -276,12 +295,14 @@ def _big_endian():
 
 
 def _recipe():
-    from rlenhance.pipelines.options import EnhanceSettings
-    from rlenhance.pipelines.recipes import Recipe
-
     settings = EnhanceSettings(exposure_shift=0.1, denoise=0.5)
-    return Recipe("natural", "0" * 64, settings, True, made_with={"torch": "2"}, denoiser="denoiser",
-                  denoiser_sha256="f" * 64).to_json().encode()
+    return Look("natural", "0" * 64, settings, decision="shared", made_with={"torch": "2"}, denoiser="denoiser",
+                denoiser_sha256="f" * 64).to_json().encode()
+
+
+def _look():
+    functions = {"contrast": LinearFunction(0.1, {"level": 0.3}), "strength": LinearFunction(0.5)}
+    return Look("natural", "0" * 64, EnhanceSettings(denoise=0.5), functions, {"pairs": 3}).to_json().encode()
 
 
 def cases(rng):

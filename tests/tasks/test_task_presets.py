@@ -18,7 +18,7 @@ from rlenhance.experiments.tasks.presets import DENOISE_PRESETS, LOWLIGHT_PRESET
 from rlenhance.hub.shipped import FOLDER, list_models
 from rlenhance.learning.hub.checkpoint import load_network, read_config
 from rlenhance.learning.rewards import RewardWeights
-from rlenhance.pipelines.presets import shipped_presets
+from rlenhance.pipelines.looks import shipped_presets
 from tests.support.training import train_lowlight
 
 pytestmark = pytest.mark.usefixtures("no_curves")
@@ -57,7 +57,7 @@ def test_a_policy_of_the_default_obeys_every_preset(tmp_path, pairs):
     """It has every preference that the shipped presets set."""
     run = train_lowlight(pairs, out=tmp_path, name="run", updates=1, batch_size=2, policy=LOWLIGHT.Config().network).run
     known = set(load_network(run / "best").preferences.ranges)
-    assert all(set(preset.preference) <= known for preset in shipped_presets()) and list_models("enhance")
+    assert all(set(preset.settings.preference) <= known for preset in shipped_presets()) and list_models("enhance")
 
 
 @pytest.mark.parametrize("task, name", [(task, name) for task, presets in (

@@ -13,7 +13,8 @@ from rlenhance.io import read, write
 from rlenhance.looks.learn_table import KINDS, TableSample, fit_table, left_out_errors, own_gain_errors
 from rlenhance.pipelines.color_table import CURVES, ColorTable, bend, table_from_json
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import STATISTICS, LinearFunction, Look, load_look, save_look
+from rlenhance.pipelines.look_functions import STATISTICS, LinearFunction
+from rlenhance.pipelines.looks import Look, load_look, save_look
 from rlenhance.pipelines.options import EnhanceSettings, from_json, to_json
 from tests.unit.test_learn_look import _scene
 

@@ -12,11 +12,12 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import Photo, read, write
 from rlenhance.learning.ops.image import to_tensor
 from rlenhance.ops.white_balance import apply_gains, auto_gains, light_of_kelvin
+from rlenhance.pipelines.looks import load_look
 from rlenhance.pipelines.lut import make_cube
 from rlenhance.pipelines.options import EnhanceSettings, format_flags, from_json, to_json
-from rlenhance.pipelines.recipes import load_recipe
 from rlenhance.pipelines.temporal_smoothing import TemporalSmoother
 from tests.support.clips import make_clip
+from tests.support.recipes import recipe_0_2
 from tests.unit.test_white_balance import GREEN, _photograph, _room
 
 KEEP = EnhanceSettings(denoise=0.0, white="keep")
@@ -133,10 +134,10 @@ def test_a_recipe_without_the_setting_keeps_the_white(tmp_path, capsys):
     assert main(["enhance", str(dark), "-o", str(tmp_path / "now.png"), "--denoise", "0", "--save-recipe",
                  str(tmp_path / "now.json")]) == 0
     assert "a green cast was taken out: magenta +" in capsys.readouterr().err
-    found = json.loads((tmp_path / "now.json").read_text())
+    found = recipe_0_2(tmp_path / "now.json")
     assert found.pop("white") == "auto"
     (tmp_path / "then.json").write_text(json.dumps(found))
-    assert load_recipe(tmp_path / "then.json").settings == KEEP
+    assert load_look(tmp_path / "then.json", "recipe").settings == KEEP
     assert main(["enhance", str(dark), "-o", str(tmp_path / "then.png"), "--recipe", str(tmp_path / "then.json")]) == 0
     np.testing.assert_array_equal(read(tmp_path / "then.png").pixels, Enhancer(settings=KEEP)(_green()))
     np.testing.assert_array_equal(read(tmp_path / "now.png").pixels, Enhancer(settings=AUTO)(_green()))

@@ -12,7 +12,8 @@ from rlenhance.looks.edit_pairs import find_edits
 from rlenhance.looks.learn_look import FittedPair, KnobSearch, decibels, leave_one_out, named_knobs, regress
 from rlenhance.ops.registration import FOUND, find_place
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import STATISTICS, load_look, with_knobs
+from rlenhance.pipelines.look_functions import STATISTICS, with_knobs
+from rlenhance.pipelines.looks import load_look
 from rlenhance.pipelines.options import EnhanceSettings
 
 

@@ -12,7 +12,8 @@ from rlenhance.io import Photo, read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.ops.style import MEASURES, clamp_to_ranges, measure
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import KNOBS, STATISTICS, LinearFunction, Look, load_look, save_look, statistics
+from rlenhance.pipelines.look_functions import KNOBS, STATISTICS, LinearFunction, statistics
+from rlenhance.pipelines.looks import Look, load_look, save_look
 from rlenhance.pipelines.options import PREFERENCE_FLAGS, EnhanceSettings
 from tests.support.networks import make_model, make_policy, make_tone, stir
 
@@ -198,7 +199,7 @@ def test_a_recipe_and_a_table_hold_what_the_look_became(stands, capsys):
     """Of one photograph: the recipe repeats it, and the table is that of its settings; of two there is none."""
     words = ["enhance", "in/25.png", "-o", "a.png", "--look", "my-look.json", "--contrast", "0.2"]
     assert cli.main([*words, "--save-recipe", "done.json", "--cube", "a.cube"]) == 0
-    assert json.loads((stands / "done.json").read_text())["preference"] == {"color": 0.4, "contrast": 0.2}
+    assert json.loads((stands / "done.json").read_text())["settings"]["preference"] == {"color": 0.4, "contrast": 0.2}
     assert cli.main(["enhance", "in/25.png", "-o", "b.png", "--recipe", "done.json"]) == 0
     assert (stands / "a.png").read_bytes() == (stands / "b.png").read_bytes()
     assert (stands / "a.cube").stat().st_size > 1000

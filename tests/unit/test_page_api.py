@@ -159,16 +159,16 @@ def test_every_knob_has_words_of_its_own(client):
     with gradio.Blocks():
         controls = Controls(client.service)
     natural = client.service.choice("balanced")
-    plain = [*controls.values(natural, {}, None), True, 0.3, "take out a cast", "balanced", "as the original", False,
+    plain = [*controls.values(natural, {}, 1.0), True, 0.3, "take out a cast", "balanced", "as the original", False,
              "by hand", None]
     assert controls.request(*plain) == ask()
     vivid = [*controls.values(natural, {"exposure_level": None, "color": 0.8}, 0.5), False, 0.25,
              "shade (8000 K) becomes sunlight", "balanced", "PNG", True, "by hand", None]
     assert controls.request(*vivid) == ask(None, {"color": 0.8}, True, "png", strength=0.5, denoise=0.25, white=8000)
-    darker = [*controls.values(natural, {}, None, -0.1), *plain[-8:]]
+    darker = [*controls.values(natural, {}, 1.0, -0.1), *plain[-8:]]
     assert controls.request(*darker) == ask(exposure_shift=-0.1)
     assert controls.request(False, *darker[1:]).settings.exposure_shift == 0  # a named brightness is what it says
-    fixed = controls.values(dataclasses.replace(natural, auto=()), {}, None, -0.1)
+    fixed = controls.values(dataclasses.replace(natural, auto=()), {}, 1.0, -0.1)
     assert fixed[:2] == [False, pytest.approx(natural.ranges["exposure_level"][1] - 0.1)] and fixed[-1] == 0
     for place, bad in ((3, "x"), (10, "x"), (11, "nothing"), (12, "exe"), (6, None), (7, "x")):
         words = list(plain)
@@ -190,7 +190,7 @@ def test_several_come_in_one_file(client, tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg())
     (tmp_path / "bad.jpg").write_bytes(b"\xff\xd8\xff")
     tokens = [put(client.service, tmp_path / name) for name in ("a.jpg", "bad.jpg", "a.jpg")]
-    words = [*controls.values(client.service.default, {}, None), False, 0, "as it is", "balanced", "as the original",
+    words = [*controls.values(client.service.default, {}, 1.0), False, 0, "as it is", "balanced", "as the original",
              False, "by hand", None]
     steps = list(tab.enhance(json.dumps(tokens), AS_UNDER_ENHANCE, *words))
     assert len(steps) == 4 and "bad.jpg: damaged" in steps[2][0] and "3 of 3" in steps[2][0]

@@ -17,7 +17,7 @@ from rlenhance.io.samples import sample_path
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.ops.color_difference import DISTINGUISHED, thumbnail_difference
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.presets import load_preset, shipped_presets
+from rlenhance.pipelines.looks import load_preset, shipped_presets
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 
 SHIPPED = [preset.name for preset in shipped_presets()]
@@ -49,11 +49,10 @@ def test_every_shipped_preset_works(night, name):
     """Each has its line, lies in the range that policies are trained for, and changes the picture as it says; one
     that names no strength makes all of the change."""
     preset = load_preset(name)
-    assert preset.about and "\n" not in preset.about
-    for knob, value in preset.preference.items():
+    assert preset.use and "\n" not in preset.use
+    for knob, value in preset.settings.preference.items():
         assert value is None or CONTROLS[knob][0] <= value <= CONTROLS[knob][2]
-    wanted = Enhancer("runs/lol/first", preference=preset.preference, exposure_shift=preset.exposure_shift,
-                      strength=1 if preset.strength is None else preset.strength)(read(night).pixels)
+    wanted = Enhancer("runs/lol/first", preset.settings)(read(night).pixels)
     assert np.array_equal(_made("--preset", name), wanted)
 
 
@@ -163,7 +162,7 @@ def test_presets_are_listed(capsys):
     assert "natural: --contrast -0.65 --highlights 1" in lines
     assert "night-mood: --exposure-shift -0.22 --contrast 1 --highlights 0.3" in lines
     assert "subtle: --strength 0.5" in lines
-    assert all(f"    {preset.about}" in lines for preset in shipped_presets())
+    assert all(f"    {preset.use}" in lines for preset in shipped_presets())
 
 
 DOCS = Path(__file__).parents[2] / "docs"

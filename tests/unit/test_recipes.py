@@ -15,6 +15,7 @@ from rlenhance.hub import shipped as weights
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
+from tests.support.recipes import recipe_0_2
 
 
 @pytest.fixture
@@ -57,16 +58,16 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
     """Model, checksum, every setting wherever it came from, and the version stand in it."""
     assert _run("--preset", "night-mood", "--strength", "0.6", "--steps", "3", "--save-recipe", "sub/done.json") == 0
     found = json.loads((tmp_path / "sub/done.json").read_text())
-    assert found.pop("made_with").keys() == {"numpy", "device"}
+    assert found.pop("made_with").keys() == {"rlenhance", "numpy", "device"}
     best = tmp_path / "runs/lol/first/best"
     assert found == {
-        "kind": "rlenhance recipe", "version": __version__, "model": "runs/lol/first/best", "strength": 0.6, "steps": 3,
-        "denoise": "auto", "white": "auto", "together": False,
+        "kind": "rlenhance look", "version": 1, "decision": "own", "model": "runs/lol/first/best",
         "sha256": hashlib.sha256((best / "model.safetensors").read_bytes()).hexdigest(),
-        "preference": {"contrast": 1, "highlights": 0.3}, "exposure_shift": -0.22,
+        "settings": {"preference": {"contrast": 1, "highlights": 0.3}, "exposure_shift": -0.22, "strength": 0.6,
+                     "steps": 3, "denoise": "auto", "white": "auto"},
     }
     assert _run("-o", "b.png", "--preset", "natural", "--save-recipe", "auto.json") == 0
-    found = json.loads((tmp_path / "auto.json").read_text())
+    found = json.loads((tmp_path / "auto.json").read_text())["settings"]
     assert found["preference"] == {"contrast": -0.65, "highlights": 1} and found["strength"] == 1
 
 
@@ -117,7 +118,7 @@ def test_another_version_is_told(night, tmp_path, capsys):
     """A recipe of another version or library is followed, with a note that the result may differ."""
     assert _run("--save-recipe", "done.json") == 0
     found = json.loads((tmp_path / "done.json").read_text())
-    found["version"], found["made_with"]["numpy"] = "0.0.1", "1.0"
+    found["made_with"] |= {"rlenhance": "0.0.1", "numpy": "1.0"}
     (tmp_path / "done.json").write_text(json.dumps(found))
     assert _run("-o", "again.png", "--recipe", "done.json") == 0
     error = capsys.readouterr().err
@@ -128,15 +129,21 @@ def _changed(**entries):
     return lambda found: {key: value for key, value in {**found, **entries}.items() if value is not ...}
 
 
+def _settings(**entries):
+    return lambda found: {**found, "settings": {**found["settings"], **entries}}
+
+
 @pytest.mark.parametrize("change, told", [
     (_changed(sha256=...), "lacks sha256"), (_changed(kind="something"), "not a recipe"),
-    (_changed(sha256="12"), "64 hexadecimal digits"), (_changed(steps=1.5), "steps must be a whole number"),
-    (_changed(steps=99), "steps must lie between"), (_changed(steps=True), "steps must be"),
-    (_changed(strength=2), "strength must lie between 0 and 1; got 2"),
-    (_changed(together=1), "together must be true or false"),
+    (_changed(sha256="12"), "64 hexadecimal digits"), (_settings(steps=1.5), "steps must be a whole number"),
+    (_settings(steps=99), "steps must lie between"), (_settings(steps=True), "steps must be"),
+    (_settings(strength=2), "strength must lie between 0 and 1; got 2"),
+    (_changed(decision=1), "decision must be own or shared; got 1"), (_changed(model=""), "lacks model"),
+    (_changed(decision=...), "is a look, not a recipe"), (_changed(reward={"color": 1}), "a recipe has no reward"),
+    (_changed(functions={"contrast": {"bias": 0}}), "a recipe has no functions"),
     (_changed(exposure=1), "unknown key 'exposure'"), (_changed(made_with=3), "made_with must be"),
-    (_changed(preference={"exposure_level": 3}), "exposure_level must lie between"),
-    (_changed(preference={"contrast": 3}), "contrast"), (_changed(model=3), "model must be a text"),
+    (_settings(preference={"exposure_level": 3}), "exposure_level must lie between"),
+    (_settings(preference={"contrast": 3}), "contrast"), (_changed(model=3), "model must be a text"),
     (lambda found: [found], "must hold an object"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_is_wrong_in_a_recipe_is_named(night, tmp_path, capsys, change, told):
@@ -194,3 +201,21 @@ def test_a_recipe_of_version_0_1_is_followed(tmp_path, monkeypatch, capsys):
     assert _run("-o", "new.png", "--model", "natural", "--exposure", str(found["preference"]["exposure_level"]),
                 "--contrast", str(found["preference"]["contrast"])) == 0
     assert Path("old.png").read_bytes() == Path("new.png").read_bytes()
+
+
+@pytest.mark.parametrize("change, told", [
+    (_changed(sha256=...), "lacks sha256"), (_changed(together=1), "together must be true or false"),
+    (_changed(made_with=3), "made_with must be"), (_changed(version=2), "version must be a text"),
+    (_changed(settings={}), "unknown key 'settings'"), (_changed(strength=2), "strength must lie between 0 and 1"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_a_recipe_of_version_0_2_is_followed_or_refused(night, tmp_path, capsys, change, told):
+    """It makes the same bytes; what is wrong in it is named."""
+    assert _run("-o", "first.png", "--strength", "0.4", "--save-recipe", "done.json") == 0
+    found = recipe_0_2(tmp_path / "done.json")
+    (tmp_path / "old.json").write_text(json.dumps(found))
+    assert _run("-o", "again.png", "--recipe", "old.json") == 0
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
+    (tmp_path / "old.json").write_text(json.dumps(change(found)))
+    assert _run("-o", "bad.png", "--recipe", "old.json") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: old.json: ") and told in error and error.count("\n") == 1

@@ -101,7 +101,7 @@ def test_recipes_and_presets_keep_weights(runs, capsys):
     assert command(["enhance", "night.png", "-m", "tone", "--preset", "mine.json", "--reward", "color=0.25",
                     "--save-recipe", "look.json"]) == 0
     assert "color 0.25 -> --color +0.25" in capsys.readouterr().out
-    assert json.loads((runs / "look.json").read_text())["exposure_shift"] == pytest.approx(0.1)
+    assert json.loads((runs / "look.json").read_text())["settings"]["exposure_shift"] == pytest.approx(0.1)
     assert command(["enhance", "night.png", "--recipe", "look.json", "-o", "again.png"]) == 0
     assert np.array_equal(read("again.png").pixels, read("night_enhanced.png").pixels)
     (runs / "bad.json").write_text(json.dumps({"reward": {"exposure": "1.1"}}))

@@ -11,7 +11,8 @@ from rlenhance.core.errors import UsageError
 from rlenhance.io import write
 from rlenhance.looks.taste import TasteSession, resume
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.looks import KNOBS, load_look, save_look
+from rlenhance.pipelines.look_functions import KNOBS
+from rlenhance.pipelines.looks import load_look, save_look
 
 
 def _photos(count=2, size=(24, 36)):

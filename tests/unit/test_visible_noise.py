@@ -15,8 +15,9 @@ from rlenhance.ops import noise_pyramid
 from rlenhance.ops.noise_pyramid import halved, shrink_noise
 from rlenhance.pipelines import denoise as pipeline
 from rlenhance.pipelines.decision import describe_shadows
-from rlenhance.pipelines.recipes import load_recipe
+from rlenhance.pipelines.looks import load_look
 from tests.support.clips import make_clip
+from tests.support.recipes import recipe_0_2
 
 
 def _scene(height=128, width=160):
@@ -143,11 +144,11 @@ def test_a_recipe_without_the_setting_removes_nothing(tmp_path):
 
     assert main(["enhance", str(dark), "-o", str(tmp_path / "now.png"), "--save-recipe",
                  str(tmp_path / "now.json")]) == 0
-    found = json.loads((tmp_path / "now.json").read_text())
+    found = recipe_0_2(tmp_path / "now.json")
     assert found.pop("denoise") == "auto"
     (tmp_path / "then.json").write_text(json.dumps(found))
-    assert load_recipe(tmp_path / "now.json").settings.denoise is None
-    assert load_recipe(tmp_path / "then.json").settings.denoise == 0
+    assert load_look(tmp_path / "now.json", "recipe").settings.denoise is None
+    assert load_look(tmp_path / "then.json", "recipe").settings.denoise == 0
     assert main(["enhance", str(dark), "-o", str(tmp_path / "then.png"), "--recipe", str(tmp_path / "then.json")]) == 0
     np.testing.assert_array_equal(read(tmp_path / "then.png").pixels, Enhancer(denoise=0.0)(_dark()))
     np.testing.assert_array_equal(read(tmp_path / "now.png").pixels, Enhancer()(_dark()))

@@ -21,7 +21,7 @@ from rlenhance.learning.hub.checkpoint import load_model, save_checkpoint
 from rlenhance.pipelines.complete import Completer
 from rlenhance.pipelines.denoise import Denoiser
 from rlenhance.pipelines.enhance import Enhancer
-from rlenhance.pipelines.presets import shipped_presets
+from rlenhance.pipelines.looks import shipped_presets
 from rlenhance.pipelines.restore import PhotoRestorer
 from rlenhance.pipelines.upscale import Upscaler
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
@@ -103,7 +103,7 @@ def test_the_package_brightens_a_dark_photograph(tmp_path, monkeypatch):
     assert result.shape == scene.shape and result.mean() > 2 * scene.mean()
     enhancer = Enhancer()
     for preset in shipped_presets():
-        enhancer.with_settings(preference=preset.preference)
+        enhancer.with_settings(preset.settings)
 
 
 def test_a_run_can_be_shipped(shelf, run):

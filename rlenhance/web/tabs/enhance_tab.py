@@ -10,7 +10,7 @@ import gradio as gr
 
 from rlenhance.core.errors import UsageError
 from rlenhance.pipelines.explain import stops_gained
-from rlenhance.pipelines.presets import load_preset, shipped_presets
+from rlenhance.pipelines.looks import load_preset, shipped_presets
 from rlenhance.web.components import (
     LIVE,
     MY_LOOK,
@@ -186,11 +186,11 @@ class EnhanceTab:
 
     def _values_of(self, name: str, choice: ModelChoice) -> tuple[list[Any] | None, list[str]]:
         """The values of `adjusted` for a preset, and the labels of what it turns and the model has not."""
-        preset = load_preset(name)
-        turned = [*(["exposure_level"] if preset.exposure_shift else ()), *preset.preference]
+        settings = load_preset(name).settings
+        turned = [*(["exposure_level"] if settings.exposure_shift else ()), *settings.preference]
         missing = [SLIDERS[key][0] for key in turned if key not in choice.ranges]
-        return None if missing else self.controls.values(choice, preset.preference, preset.strength,
-                                                         preset.exposure_shift), missing
+        return None if missing else self.controls.values(choice, settings.preference, settings.strength,
+                                                         settings.exposure_shift), missing
 
     def match(self, photo: Any, model: Any, *values: Any) -> list[Any]:
         """The sliders as a picture asks for them, and what there is to say of it."""
