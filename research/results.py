@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from research.charts import draw
@@ -27,25 +26,21 @@ _PLACE = re.compile(r"<!-- table (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 _CHART = re.compile(r"<!-- chart (\S+): (.+?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Render the tables of the pages from docs/results/tables."""
+def main(take: tuple[str, ...] = (), docs: Path = DOCS) -> list[Path]:
+    """Render the tables of the pages from docs/results/tables.
 
-    take: tuple[str, ...] = ()
-    """NAME=FILE.json of a study: its table replaces the stored one first; its second one is NAME=FILE.json:2."""
-    docs: Path = DOCS
-    """The folder of the pages."""
-
-
-def main(arguments: Arguments) -> list[Path]:
-    """Store what is taken, and render; the pages that have changed."""
-    for word in arguments.take:
-        _take(word, arguments.docs / "results/tables")
+    Args:
+        take: NAME=FILE.json of a study: its table replaces the stored one first; its second one is
+            NAME=FILE.json:2.
+        docs: The folder of the pages.
+    """
+    for word in take:
+        _take(word, docs / "results/tables")
     changed = []
-    for page in sorted(arguments.docs.rglob("*.md")):
+    for page in sorted(docs.rglob("*.md")):
         text = page.read_text(encoding="utf-8")
-        made = render(text, arguments.docs / "results/tables", page.parent)
-        for chart, drawn in charts(text, arguments.docs).items():
+        made = render(text, docs / "results/tables", page.parent)
+        for chart, drawn in charts(text, docs).items():
             if not chart.exists() or chart.read_text(encoding="utf-8") != drawn:
                 chart.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(chart, drawn.encode())
@@ -92,4 +87,4 @@ def _take(word: str, tables: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

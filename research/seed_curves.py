@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,6 @@ PANELS: dict[str, tuple[str, bool]] = {
 }
 
 
-@dataclass(frozen=True)
-class SeedCurvesConfig:
-    """Draw the curves of runs that differ in their seed, and print how stable they are."""
-
-    chart: tyro.conf.Positional[Path]
-    """The chart, a PNG file."""
-    groups: tyro.conf.Positional[tuple[str, ...]]
-    """NAME=RUN,RUN,... for each group of run folders, as in `before=runs/lol/a-0,runs/lol/a-1`."""
-
-
 def largest_fall(values: Sequence[float] | np.ndarray) -> float:
     """The largest distance from the best value so far down to a later one; 0 for values that only rise."""
     series = np.asarray(values, dtype=float)
@@ -55,12 +44,17 @@ def series(rows: Sequence[Mapping[str, Any]], name: str) -> tuple[np.ndarray, np
     return np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
 
 
-def main(config: SeedCurvesConfig) -> str:
-    """Draw, print the table, and return it."""
-    groups = {name: [_rows(Path(path)) for path in paths] for name, paths in map(_parse, config.groups)}
-    _draw(groups, config.chart)
-    table = stability_table(groups)
-    print(f"{table}\n{config.chart}")
+def main(chart: tyro.conf.Positional[Path], groups: tyro.conf.Positional[tuple[str, ...]]) -> str:
+    """Draw the curves of runs that differ in their seed, and print how stable they are.
+
+    Args:
+        chart: The chart, a PNG file.
+        groups: NAME=RUN,RUN,... for each group of run folders, as in `before=runs/lol/a-0,runs/lol/a-1`.
+    """
+    rows = {name: [_rows(Path(path)) for path in paths] for name, paths in map(_parse, groups)}
+    _draw(rows, chart)
+    table = stability_table(rows)
+    print(f"{table}\n{chart}")
     return table
 
 
@@ -131,4 +125,4 @@ def _draw(groups: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: Pat
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, SeedCurvesConfig))
+    sys.exit(run_cli(main))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -22,49 +21,41 @@ _CAMERAS = ("S6", "GP", "N6", "G4", "IP")  # as SIDD names them; here they diffe
 _EXPOSURES = (1 / 8, 1 / 12, 1 / 16, 1 / 24, 1 / 32)
 
 
-@dataclass(frozen=True)
-class Arguments:
+def main(data: Annotated[Path, tyro.conf.Positional], out: Path, scenes: int = 40, blocks: int = 8, side: int = 256,
+         seed: int = 0) -> Path:
     """Make pairs of noisy and clean pictures, to try what learns from SIDD without its 12 gigabytes.
 
     A picture is under-exposed with shot and read noise and made bright again, as a high ISO setting does.
+
+    Args:
+        data: A folder of good pictures, or of pairs, whose references are taken; those of its test split become
+            the blocks.
+        out: The folder to make.
+        scenes: Pictures at most to make pairs of, each a scene with one instance.
+        blocks: Pictures at most to cut validation blocks from.
+        side: Reduce pictures to this longer side first: takes the traces of JPEG away.
+        seed: Of the noise.
     """
-
-    data: Annotated[Path, tyro.conf.Positional]
-    """A folder of good pictures, or of pairs, whose references are taken; those of its test split become the blocks."""
-    out: Path
-    """The folder to make."""
-    scenes: int = 40
-    """Pictures at most to make pairs of, each a scene with one instance."""
-    blocks: int = 8
-    """Pictures at most to cut validation blocks from."""
-    side: int = 256
-    """Reduce pictures to this longer side first: takes the traces of JPEG away."""
-    seed: int = 0
-    """Of the noise."""
-
-
-def main(arguments: Arguments) -> Path:
-    """Write the folder, and give it back."""
-    if arguments.out.exists() and any(arguments.out.iterdir()):
-        raise UsageError(f"{arguments.out}: exists and holds something; choose another --out")
-    if min(arguments.scenes, arguments.blocks, arguments.side // 64) < 1:
-        raise UsageError(f"--scenes and --blocks are at least 1, --side 64; got {arguments.scenes}, {arguments.blocks} "
-                         f"and {arguments.side}")
-    splits, cache = open_clean(arguments.data), ImageCache(max_side=arguments.side)
-    rng = np.random.default_rng(arguments.seed)
-    learned = [*splits.val, *splits.train][: arguments.scenes]
+    if out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out}: exists and holds something; choose another --out")
+    if min(scenes, blocks, side // 64) < 1:
+        raise UsageError(f"--scenes and --blocks are at least 1, --side 64; got {scenes}, {blocks} "
+                         f"and {side}")
+    splits, cache = open_clean(data), ImageCache(max_side=side)
+    rng = np.random.default_rng(seed)
+    learned = [*splits.val, *splits.train][:scenes]
     for number, example in enumerate(learned, 1):
         camera = number % len(_CAMERAS)
         clean = _good(example, cache)
-        place = arguments.out / "Data" / f"{number:04d}_{number:03d}_{_CAMERAS[camera]}_01600_00100_5500_N"
+        place = out / "Data" / f"{number:04d}_{number:03d}_{_CAMERAS[camera]}_01600_00100_5500_N"
         write(clean, place / f"{number:04d}_GT_SRGB_010.PNG")
         write(with_sensor_noise(clean, _EXPOSURES[camera], rng), place / f"{number:04d}_NOISY_SRGB_010.PNG")
-    held = splits.test[: arguments.blocks]
+    held = splits.test[:blocks]
     if held:
-        _write_blocks([_good(example, cache) for example in held], arguments.out, rng)
-    print(f"{arguments.out}: {len(learned)} pairs, blocks of {len(held)} pictures; learn from them with\n"
-          f"  python -m rlenhance.experiments.rse_train sidd --train_files_path {arguments.out}")
-    return arguments.out
+        _write_blocks([_good(example, cache) for example in held], out, rng)
+    print(f"{out}: {len(learned)} pairs, blocks of {len(held)} pictures; learn from them with\n"
+          f"  python -m rlenhance.experiments.rse_train sidd --train_files_path {out}")
+    return out
 
 
 def with_sensor_noise(picture: np.ndarray, exposure: float, rng: np.random.Generator) -> np.ndarray:
@@ -94,4 +85,4 @@ def _write_blocks(pictures: Sequence[np.ndarray], out: Path, rng: np.random.Gene
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -206,63 +205,58 @@ def _shares(person: Person, space: KnobSpace, contexts: np.ndarray, photos: int,
     return {name: float(gained[part].mean() / attainable[part].mean()) for name, part in parts.items()}
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Simulate people who choose among versions."""
+def main(users: str = "knobs", data: Path | None = None, count: int = 200, options: int = 4, photos: int = 4,
+         first: int = 0, seed: int = 0,
+         strategies: tuple[str, ...] = ("questions", "random", "random, winner kept", "coordinate search"),
+         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None) -> dict[str, Any]:
+    """Simulate people who choose among versions.
 
-    users: str = "knobs"
-    """knobs, or hard: see `KnobPerson`; pictures: see `PicturePerson`."""
-    data: Path | None = None
-    """Photographs for pictures; each person gets others."""
-    count: int = 200
-    """People."""
-    options: int = 4
-    """Versions per question."""
-    photos: int = 4
-    """Photographs in the questions, in turn."""
-    first: int = 0
-    """Number of the first of them, to go on in parts."""
-    seed: int = 0
-    """Of the people and their choices."""
-    strategies: tuple[str, ...] = ("questions", "random", "random, winner kept", "coordinate search")
-    """How versions are chosen; random has the model of the questions, the last two recommend the last choice."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Write the shares there, as JSON."""
+    Args:
+        users: knobs, or hard: see `KnobPerson`; pictures: see `PicturePerson`.
+        data: Photographs for pictures; each person gets others.
+        count: People.
+        options: Versions per question.
+        photos: Photographs in the questions, in turn.
+        first: Number of the first of them, to go on in parts.
+        seed: Of the people and their choices.
+        strategies: How versions are chosen; random has the model of the questions, the last two recommend the
+            last choice.
+        out: Write the shares there, as JSON.
 
-
-def main(arguments: Arguments) -> dict[str, Any]:
-    """Ask everybody, print the table, and give the shares: strategy -> temperature -> picks -> photographs -> list."""
+    Returns:
+        The shares: strategy -> temperature -> picks -> photographs -> list.
+    """
     enhancer = Enhancer()
     space = knob_space(enhancer)
-    if (arguments.users == "pictures") != (arguments.data is not None):
+    if (users == "pictures") != (data is not None):
         raise UsageError("people who compare pictures, and only they, need --data, a folder of photographs")
-    paths = [found.path for found in find_photos([arguments.data])] if arguments.data else []
+    paths = [found.path for found in find_photos([data])] if data else []
     shares: dict[str, dict[str, dict[int, dict[str, list[float]]]]] = {
         strategy: {name: {after: {part: [] for part in PARTS} for after in AFTER} for name in TEMPERATURES}
-        for strategy in arguments.strategies}
-    for number in range(arguments.first, arguments.first + arguments.count):
-        rng = np.random.default_rng([arguments.seed, number])
+        for strategy in strategies}
+    for number in range(first, first + count):
+        rng = np.random.default_rng([seed, number])
         person: Person
         if paths:
-            chosen = rng.choice(len(paths), 2 * arguments.photos, replace=False)
+            chosen = rng.choice(len(paths), 2 * photos, replace=False)
             pictures = [thumbnail(read(paths[i]).visible_pixels, _SIDE) for i in chosen]
             person = PicturePerson(enhancer, space, pictures, rng)
         else:
-            contexts = rng.standard_normal((arguments.photos + _UNSEEN, len(CONTEXT)))
-            person = KnobPerson(space, contexts, rng, arguments.users == "hard")
+            contexts = rng.standard_normal((photos + _UNSEEN, len(CONTEXT)))
+            person = KnobPerson(space, contexts, rng, users == "hard")
         name = list(TEMPERATURES)[number % len(TEMPERATURES)]
         gain = np.mean([person.attainable(photo) - person.utility(space.default[None], photo)[0]
-                        for photo in range(arguments.photos)])
-        for strategy in arguments.strategies:
-            for after, found in ask(person, space, strategy, arguments.options, arguments.photos,
+                        for photo in range(photos)])
+        for strategy in strategies:
+            for after, found in ask(person, space, strategy, options, photos,
                                     TEMPERATURES[name] * float(gain), rng).items():
                 for part, share in found.items():
                     shares[strategy][name][after][part].append(share)
     lines = table(shares)
     print("\n".join(lines), flush=True)
-    if arguments.out:
-        write_atomically(arguments.out, json.dumps({**shares, "tables": tables_made_here(
-            lines, arguments.seed)}).encode())
+    if out:
+        write_atomically(out, json.dumps({**shares, "tables": tables_made_here(
+            lines, seed)}).encode())
     return shares
 
 
@@ -285,4 +279,4 @@ def table(shares: Mapping[str, Mapping[str, Mapping[Any, Mapping[str, Sequence[f
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,31 +27,24 @@ CASTS: Mapping[str, tuple[float, float]] = {
 _BOTH_WAYS = ("green or magenta", "mixed")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Measure `--white auto` by known casts, on one frame of each scene and its reference."""
+def main(data: Annotated[Path, tyro.conf.Positional], split: str = "val", limit: int = 0, seed: int = 0,
+         out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None) -> dict[str, Any]:
+    """Measure `--white auto` by known casts, on one frame of each scene and its reference.
 
-    data: Annotated[Path, tyro.conf.Positional]
-    """A folder of pairs."""
-    split: str = "val"
-    """train, val or test."""
-    limit: int = 0
-    """Take that many, evenly spread (0: all)."""
-    seed: int = 0
-    """Of the casts."""
-    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """Write the tables there too, as JSON."""
-
-
-def main(arguments: Arguments) -> dict[str, Any]:
-    """Measure, print, and give the tables."""
-    splits = open_dataset(arguments.data)
-    if not splits.parts.get(arguments.split) or not splits.has_references:
-        raise UsageError(f"{splits.source}: no pairs in the split {arguments.split!r}")
-    examples = evenly_spread(list(splits.parts[arguments.split]), arguments.limit)
+    Args:
+        data: A folder of pairs.
+        split: train, val or test.
+        limit: Take that many, evenly spread (0: all).
+        seed: Of the casts.
+        out: Write the tables there too, as JSON.
+    """
+    splits = open_dataset(data)
+    if not splits.parts.get(split) or not splits.has_references:
+        raise UsageError(f"{splits.source}: no pairs in the split {split!r}")
+    examples = evenly_spread(list(splits.parts[split]), limit)
     pictures = load_split(examples, ImageCache(0))
     tables: dict[str, Any] = {}
-    rng = np.random.default_rng(arguments.seed)
+    rng = np.random.default_rng(seed)
     first = [pictures[number] for number, example in enumerate(examples)
              if example.scene not in {other.scene for other in examples[:number]}]
     for name, dark in (("dark frames", True), ("references", False)):
@@ -61,8 +53,8 @@ def main(arguments: Arguments) -> dict[str, Any]:
         tables[f"{name} with casts"] = cast_table(shown, rng)
     for name, rows in tables.items():
         print(f"\n{name}, {len(first)}\n{text_table(rows)}", flush=True)
-    if arguments.out:
-        write_atomically(arguments.out, json.dumps({"split": arguments.split, **tables}, indent=1).encode())
+    if out:
+        write_atomically(out, json.dumps({"split": split, **tables}, indent=1).encode())
     return tables
 
 
@@ -105,4 +97,4 @@ def angle(light: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

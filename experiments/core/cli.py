@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import io
 import signal
 import sys
@@ -57,19 +58,32 @@ def train_command(task: Task[Any, Any], words: Sequence[str] | None = None) -> i
     return run_cli(run, task.Config, given, prog=task.command)
 
 
-def run_cli(main: Callable[[Any], Any], arguments: Any, words: Sequence[str] | None = None, prog: str = "") -> int:
+def run_cli(main: Callable[..., Any], arguments: Any = None, words: Sequence[str] | None = None, prog: str = "") -> int:
     """Parse the command line, run, and give the exit status: 0, or 2 for bad input (130 after Ctrl-C, 143 after
     SIGTERM). It is 2 too where standard output is full or closed: the work is done, and its lines are lost.
 
     Args:
-        main: called with the parsed dataclass.
-        arguments: its class.
+        main: called with the parsed dataclass, or with its fields by name where it takes them one by one.
+        arguments: its class; None: the parameters of `main`, with what its docstring says of them as their help.
         words: the command line; None: that of this process.
         prog: the module as the user typed it; "": that of `arguments`.
     """
+    if arguments is None:
+        return run_cli(lambda parsed: main(**{part.name: getattr(parsed, part.name) for part in
+                                              dataclasses.fields(parsed)}), _dataclass_of(main), words, prog)
     with guarded_streams() as output:
         status = _run(main, arguments, sys.argv[1:] if words is None else words, prog)
         return status or 2 * output.lost()
+
+
+def _dataclass_of(main: Callable[..., Any]) -> type[Any]:
+    """A dataclass with the parameters of a function, their types, defaults and docstring."""
+    hints = typing.get_type_hints(main, include_extras=True)
+    parts = [(name, hints[name], dataclasses.field(
+        default=dataclasses.MISSING if parameter.default is parameter.empty else parameter.default))
+        for name, parameter in inspect.signature(main).parameters.items()]
+    return dataclasses.make_dataclass(main.__name__, parts, frozen=True, kw_only=True,
+                                      namespace={"__doc__": main.__doc__, "__module__": main.__module__})
 
 
 def _run(main: Callable[[Any], Any], arguments: Any, words: Sequence[str], prog: str) -> int:

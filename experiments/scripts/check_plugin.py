@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
@@ -15,27 +14,22 @@ from rlenhance.experiments.core.config import PluginNames
 from rlenhance.experiments.laws.law import LAWS, Law, LawBroken
 
 
-@dataclass(frozen=True)
-class CheckConfig:
+def check(plugins: Annotated[PluginNames, tyro.conf.Positional]) -> None:
     """Run the laws that the tests of the project hold its own parts to on the parts that plugins register.
 
-    Prints a line for each law. Exit status: 0, 1 where a law is broken, 2 for a plugin that cannot be loaded."""
+    Prints a line for each law. Exit status: 0, 1 where a law is broken, 2 for a plugin that cannot be loaded.
 
-    plugins: Annotated[PluginNames, tyro.conf.Positional]
-    """Files or importable names."""
-
-
-def check(config: CheckConfig) -> None:
-    """Load the plugins, run the laws, print.
+    Args:
+        plugins: Files or importable names.
 
     Raises:
         UsageError: a plugin cannot be loaded, or registers nothing.
         SystemExit: with 1, a law is broken.
     """
-    if not config.plugins:
+    if not plugins:
         raise UsageError("name a plugin, as in python -m rlenhance.experiments.check_plugin my_module.py")
     broken = count = 0
-    for source in config.plugins:
+    for source in plugins:
         for text, holds in check_plugin(load_plugin(source)):
             print(text, flush=True)
             count, broken = count + (holds is not None), broken + (holds is False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,25 +14,19 @@ from rlenhance.io.files import write_atomically
 from rlenhance.learning.hub.export import export_checkpoint
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Write the graphs that run without torch beside the weights of shipped models."""
+def main(names: Annotated[tuple[str, ...], tyro.conf.Positional] = (), folder: Path = shipped.FOLDER) -> list[Path]:
+    """Write the graphs that run without torch beside the weights of shipped models.
 
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Of the models (default: all)."""
-    folder: Path = shipped.FOLDER
-    """Of the shipped models."""
-
-
-def main(arguments: Arguments) -> list[Path]:
-    """Write the exports and the sums; returns the files.
+    Args:
+        names: Of the models (default: all).
+        folder: Of the shipped models.
 
     Raises:
         UsageError: see `rlenhance.learning.hub.export.export_checkpoint`.
     """
-    names = arguments.names or [model.name for model in shipped.list_models(folder=arguments.folder)]
-    paths = [path for name in names for path in export_checkpoint(arguments.folder / name)]
-    write_sums(arguments.folder)
+    chosen = names or [model.name for model in shipped.list_models(folder=folder)]
+    paths = [path for name in chosen for path in export_checkpoint(folder / name)]
+    write_sums(folder)
     for path in paths:
         print(f"{path}: {path.stat().st_size:,} bytes")
     return paths
@@ -49,4 +42,4 @@ def write_sums(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

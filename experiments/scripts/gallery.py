@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,18 +30,6 @@ _GAIN = 2.0  # stops at which the colour of a gain is full
 _EXPOSURES = (1 / 4, 1 / 16)
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Before and after, the actions step by step, sweeps of every preference, dark JPEGs with and without noise."""
-
-    model: Annotated[str, tyro.conf.Positional]
-    """A shipped model's name, a run, or a checkpoint: a policy."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("gallery")
-    """Folder for before_after.jpg, overview.jpg, steps.jpg, knob_NAME.jpg and denoise.jpg."""
-    side: int = _SIDE
-    """Side of each small picture in pixels."""
-
-
 def scenes() -> dict[str, Tensor]:
     """The sample photographs, dark and unevenly lit, the same at every call: name -> (1, 3, H, W)."""
     found: dict[str, Tensor] = {}
@@ -60,35 +47,42 @@ def scenes() -> dict[str, Tensor]:
     return found
 
 
-def main(arguments: Arguments) -> list[Path]:
-    """Write the pictures, each with its label; returns their places."""
-    model = load_model(arguments.model)
-    if not isinstance(model, GreedyEpisode):
-        raise UsageError(f"{arguments.model}: acts in one pass and has no steps to show; name a policy")
+def main(model: Annotated[str, tyro.conf.Positional],
+         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("gallery"), side: int = _SIDE) -> list[Path]:
+    """Before and after, the actions step by step, sweeps of every preference, dark JPEGs with and without noise.
+
+    Args:
+        model: A shipped model's name, a run, or a checkpoint: a policy.
+        out: Folder for before_after.jpg, overview.jpg, steps.jpg, knob_NAME.jpg and denoise.jpg.
+        side: Side of each small picture in pixels.
+    """
+    episode = load_model(model)
+    if not isinstance(episode, GreedyEpisode):
+        raise UsageError(f"{model}: acts in one pass and has no steps to show; name a policy")
     pictures = scenes()
     with torch.inference_mode():
         sheets = {"before_after": [row for label, picture in pictures.items()
-                                   for row in ((label, picture), ("enhanced", model(picture)))]}
+                                   for row in ((label, picture), ("enhanced", episode(picture)))]}
         dark = [(label, picture) for label, picture in pictures.items() if not label.endswith("as it is")]
         darkest = dark[1::3]
         sheets["overview"] = [row for label, picture in darkest
-                              for row in ((label, picture), ("enhanced", model(picture)))]
-        sheets["steps"] = [row for label, picture in darkest for row in _steps(model, label, picture, arguments.side)]
-        for name, (low, _, high) in model.policy.preferences.ranges.items():
+                              for row in ((label, picture), ("enhanced", episode(picture)))]
+        sheets["steps"] = [row for label, picture in darkest for row in _steps(episode, label, picture, side)]
+        for name, (low, _, high) in episode.policy.preferences.ranges.items():
             values = [low + (high - low) * i / 4 for i in range(5)]
             sheets[f"knob_{name}"] = [row for label, picture in darkest[::2] for row in (
-                (label, picture), *((f"{name} {value:g}", model(picture, preference={name: value}))
+                (label, picture), *((f"{name} {value:g}", episode(picture, preference={name: value}))
                                     for value in values))]
     columns = {"before_after": 8, "overview": 4, "steps": 9}
-    if model.policy.decision_size:
-        sheets["denoise"] = noisy_rows(arguments.model, arguments.side)
+    if episode.policy.decision_size:
+        sheets["denoise"] = noisy_rows(model, side)
         columns["denoise"] = 4
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
     places = []
     for name, row in sheets.items():
         cells = [Cell(to_array(picture), (label,)) for label, picture in row]
-        side = 2 * arguments.side if name == "overview" else arguments.side
-        places.append(write(make_sheet(cells, columns.get(name, 6), side), arguments.out / f"{name}.jpg"))
+        size = 2 * side if name == "overview" else side
+        places.append(write(make_sheet(cells, columns.get(name, 6), size), out / f"{name}.jpg"))
         print(places[-1])
     return places
 
@@ -122,4 +116,4 @@ def _steps(model: GreedyEpisode, label: str, picture: Tensor, side: int) -> list
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,41 +17,35 @@ from rlenhance.experiments.core.run import Run
 from rlenhance.hub.shipped import sha256
 
 
-@dataclass(frozen=True)
-class Arguments:
+def main(network: Annotated[str, tyro.conf.Positional], file: Annotated[Path, tyro.conf.Positional],
+         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]) -> Path:
     """Turn a published file of weights into a run folder, which the commands and comparisons take as a model; those
-    that fit are printed. Nothing is unpickled that could run code."""
+    that fit are printed. Nothing is unpickled that could run code.
 
-    network: Annotated[str, tyro.conf.Positional]
-    """rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's Epoch99.pth), pixelrl
-    (PixelRL's pretrained_15.npz, _25, _50), rl_restore (RL-Restore's policy.npz, as plain arrays) or gated_pixelrnn
-    (the completion project's model_epoch190.pth, or its checkpoints/: the newest epoch, with the log and the
-    samples)."""
-    file: Annotated[Path, tyro.conf.Positional]
-    """The published file."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-    """The run folder to make."""
-
-
-def main(arguments: Arguments) -> Path:
-    """Read, check, and write the run; returns its folder."""
-    read = IMPORTERS[arguments.network]
-    file = arguments.file if arguments.file.is_file() or arguments.network != "gated_pixelrnn" else \
-        newest_checkpoint(arguments.file) or arguments.file
+    Args:
+        network: rellie (ReLLIE's model.npz), ffdnet (its denoiser, net_rgb.pth), zero_dce (Zero-DCE's
+            Epoch99.pth), pixelrl (PixelRL's pretrained_15.npz, _25, _50), rl_restore (RL-Restore's policy.npz,
+            as plain arrays) or gated_pixelrnn (the completion project's model_epoch190.pth, or its
+            checkpoints/: the newest epoch, with the log and the samples).
+        file: The published file.
+        out: The run folder to make.
+    """
+    read, settings = IMPORTERS[network], {"network": network, "file": file, "out": out}
+    if network == "gated_pixelrnn" and not file.is_file():
+        file = newest_checkpoint(file) or file
     if not file.is_file():
         raise UsageError(f"{file}: no such file" + (", and no model_epochN.pth in it" if file.is_dir() else ""))
-    if arguments.out.exists():
-        raise UsageError(f"{arguments.out}: exists; choose another folder with -o")
-    network = read(file)
-    origin = {"imported": arguments.network, "file": file.name,
-              "sha256": sha256(file)}
-    run = Run.create(arguments.out, asdict(arguments), {"model": network.spec, "origin": origin})
-    run.save("best", network, origin)
-    if arguments.network == "gated_pixelrnn":
+    if out.exists():
+        raise UsageError(f"{out}: exists; choose another folder with -o")
+    model = read(file)
+    origin = {"imported": network, "file": file.name, "sha256": sha256(file)}
+    run = Run.create(out, settings, {"model": model.spec, "origin": origin})
+    run.save("best", model, origin)
+    if network == "gated_pixelrnn":
         keep_records(file.parent, run.path)
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"{arguments.network}: {count:,} values in {run.path}")
-    for use, command in commands_for(arguments.network, network.purpose, run.path, file):
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{network}: {count:,} values in {run.path}")
+    for use, command in commands_for(network, model.purpose, run.path, file):
         print(f"{use}:\n  {command}")
     return run.path
 
@@ -103,4 +96,4 @@ def commands_for(name: str, purpose: Purpose, run: Path, file: Path) -> list[tup
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

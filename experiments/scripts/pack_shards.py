@@ -6,7 +6,6 @@ import io
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,46 +19,38 @@ from rlenhance.io.files import atomic_path
 from rlenhance.learning.data import Example, ImageCache, Sampler, Splits, open_dataset
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Copy the picture files of a data folder, as they are, into tar files of WebDataset or Parquet tables."""
+def main(data: Annotated[Path, tyro.conf.Positional], out: Path = Path("shards"), form: str = "tar",
+         examples: int = 1000, row_group: int = 100, measure: int = 0) -> Path:
+    """Copy the picture files of a data folder, as they are, into tar files of WebDataset or Parquet tables.
 
-    data: Annotated[Path, tyro.conf.Positional]
-    """A folder that trainings take as --data; pictures in files."""
-    out: Path = Path("shards")
-    """The folder of the shards; a new one."""
-    form: str = "tar"
-    """tar or parquet."""
-    examples: int = 1000
-    """Of a shard."""
-    row_group: int = 100
-    """Rows that a Parquet table's readers take at once."""
-    measure: int = 0
-    """Draw so many training pictures from the files and from both kinds of shards, in turns, and print the ratios."""
-
-
-def main(arguments: Arguments) -> Path:
-    """Write the shards; returns their folder.
+    Args:
+        data: A folder that trainings take as --data; pictures in files.
+        out: The folder of the shards; a new one.
+        form: tar or parquet.
+        examples: Of a shard.
+        row_group: Rows that a Parquet table's readers take at once.
+        measure: Draw so many training pictures from the files and from both kinds of shards, in turns, and
+            print the ratios.
 
     Raises:
         UsageError: the folder exists; the pictures lie in no files of their own.
     """
-    if arguments.form not in ("tar", "parquet") or arguments.examples < 1 or arguments.row_group < 1:
+    if form not in ("tar", "parquet") or examples < 1 or row_group < 1:
         raise UsageError(f"--form is tar or parquet, --examples and --row-group are at least 1; got "
-                         f"{arguments.form!r}, {arguments.examples} and {arguments.row_group}")
-    splits = open_dataset(arguments.data)
-    if arguments.out.exists():
-        raise UsageError(f"{arguments.out}: exists; choose another --out")
-    ready = bool(splits.test) and splits.test == open_dataset(arguments.data, seed=1).test
-    forms = ("tar", "parquet") if arguments.measure else (arguments.form,)
+                         f"{form!r}, {examples} and {row_group}")
+    splits = open_dataset(data)
+    if out.exists():
+        raise UsageError(f"{out}: exists; choose another --out")
+    ready = bool(splits.test) and splits.test == open_dataset(data, seed=1).test
+    forms = ("tar", "parquet") if measure else (form,)
     for form in forms:
-        folder = arguments.out / form if arguments.measure else arguments.out
-        write_shards(splits, ready, folder, form, arguments.examples, arguments.row_group)
+        folder = out / form if measure else out
+        write_shards(splits, ready, folder, form, examples, row_group)
         print(f"{folder}: {sum(1 for _ in folder.iterdir())} shards of {form}, "
               f"{sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
-    if arguments.measure:
-        measure({"files": arguments.data, **{form: arguments.out / form for form in forms}}, arguments.measure)
-    return arguments.out
+    if measure:
+        measure_reading({"files": data, **{form: out / form for form in forms}}, measure)
+    return out
 
 
 def write_shards(splits: Splits, ready: bool, folder: Path, form: str, size: int, row_group: int) -> None:
@@ -108,7 +99,7 @@ def _key(example: Example) -> str:
     return Path(example.name).stem.replace(".", "_")
 
 
-def measure(places: dict[str, Path], count: int, rounds: int = 3) -> dict[str, float]:
+def measure_reading(places: dict[str, Path], count: int, rounds: int = 3) -> dict[str, float]:
     """Print how many training examples a second are drawn from each place, and the ratio to the first one.
 
     Nothing is kept decoded. The places take turns; the middle of three rounds counts.
@@ -133,4 +124,4 @@ def measure(places: dict[str, Path], count: int, rounds: int = 3) -> dict[str, f
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_cli(main, Arguments))
+    raise SystemExit(run_cli(main))

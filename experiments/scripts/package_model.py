@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,55 +23,45 @@ from rlenhance.learning.hub.export import can_export, export_checkpoint
 from rlenhance.learning.models import ImageNetwork, Policy, build_model
 
 
-@dataclass(frozen=True)
-class Arguments:
+def main(run: Annotated[Path, tyro.conf.Positional], name: str, card: Path, default: bool = False,
+         out: Path = weights.FOLDER, half: bool = False, log: Path | None = None) -> Path:
     """Copy what a run needs to enhance (weights and config, nothing for training) with its card into the folder of
-    the shipped models, and write their checksums."""
+    the shipped models, and write their checksums.
 
-    run: Annotated[Path, tyro.conf.Positional]
-    """A run (its best checkpoint), or a checkpoint."""
-    name: str
-    """The name for --model: small letters, digits and hyphens."""
-    card: Path
-    """Its card in Markdown: a sentence, then the sections Data, Recipe, Command, Seeds, Scores, Limits and Licence of
-    the training data."""
-    default: bool = False
-    """Use it where no model is named."""
-    out: Path = weights.FOLDER
-    """The folder of the shipped models."""
-    half: bool = False
-    """Store the weights in 16 bits, half the size; they compute in 32."""
-    log: Path | None = None
-    """Folder that gets the settings and the log of the run too, as NAME.json and NAME.csv (docs/results/shipped)."""
-
-
-def main(arguments: Arguments) -> Path:
-    """Check, copy, and write the sums; returns the model's folder.
+    Args:
+        run: A run (its best checkpoint), or a checkpoint.
+        name: The name for --model: small letters, digits and hyphens.
+        card: Its card in Markdown: a sentence, then the sections Data, Recipe, Command, Seeds, Scores, Limits
+            and Licence of the training data.
+        default: Use it where no model is named.
+        out: The folder of the shipped models.
+        half: Store the weights in 16 bits, half the size; they compute in 32.
+        log: Folder that gets the settings and the log of the run too, as NAME.json and NAME.csv
+            (docs/results/shipped).
 
     Raises:
         UsageError: no checkpoint; a name that is taken or has another form; a card that leaves something out; more
             than `weights.LARGEST` bytes; no log where it is asked for. Nothing was written.
     """
-    name, out = arguments.name, arguments.out
     if not weights.NAME.fullmatch(name):
         raise UsageError(f"--name has small letters, digits and hyphens, as in night-small; got {name!r}")
     place, beside = out / name, out / f".{name}.part"
     if place.exists():
         raise UsageError(f"{place}: exists; choose another --name, or remove it")
-    weights.read_card(arguments.card)
-    source = find_checkpoint(arguments.run)
-    folder = next((place for place in (arguments.run, arguments.run.parent) if (place / "metrics.csv").is_file()), None)
-    if arguments.log is not None and folder is None:
-        raise UsageError(f"{arguments.run}: no log (metrics.csv) beside it; name the folder of the run, or leave out "
+    weights.read_card(card)
+    source = find_checkpoint(run)
+    folder = next((place for place in (run, run.parent) if (place / "metrics.csv").is_file()), None)
+    if log is not None and folder is None:
+        raise UsageError(f"{run}: no log (metrics.csv) beside it; name the folder of the run, or leave out "
                          f"--log")
     network = load_network(source)
     sums = {key: value for key, value in weights.read_sums(out).items() if key.partition("/")[0] != name}
     shutil.rmtree(beside, ignore_errors=True)  # of one that was killed
     try:
         about = {**(read_config(source).get("about") or {}), **facts(network)}
-        save_checkpoint(beside, network.half() if arguments.half else network, about)
+        save_checkpoint(beside, network.half() if half else network, about)
         exports = export_checkpoint(beside) if can_export() else []
-        shutil.copyfile(arguments.card, beside / weights.CARD)
+        shutil.copyfile(card, beside / weights.CARD)
         size = sum(path.stat().st_size for path in beside.iterdir())
         if size > weights.LARGEST:
             raise UsageError(f"{source}: {size:,} bytes with its card, and a shipped model has at most "
@@ -84,13 +73,13 @@ def main(arguments: Arguments) -> Path:
         shutil.rmtree(beside, ignore_errors=True)
     lines = "".join(f"{digits}  {key}\n" for key, digits in sorted(sums.items()))
     write_atomically(out / weights.SUMS, lines.encode())
-    if arguments.log is not None and folder is not None:
-        arguments.log.mkdir(parents=True, exist_ok=True)
+    if log is not None and folder is not None:
+        log.mkdir(parents=True, exist_ok=True)
         for file, ending in (("config.json", ".json"), ("metrics.csv", ".csv")):
-            shutil.copyfile(folder / file, arguments.log / f"{name}{ending}")
-    if arguments.default:
+            shutil.copyfile(folder / file, log / f"{name}{ending}")
+    if default:
         write_atomically(out / weights.DEFAULT, f"{name}\n".encode())
-    print(f"{place}: {size:,} bytes{', the default' if arguments.default else ''}; try it with\n"
+    print(f"{place}: {size:,} bytes{', the default' if default else ''}; try it with\n"
           f"  rlenhance {COMMANDS[network.purpose]} PHOTO --model {name}")
     return place
 
@@ -106,4 +95,4 @@ def facts(network: ImageNetwork) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

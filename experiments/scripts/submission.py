@@ -6,7 +6,6 @@ import csv
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,45 +23,40 @@ _NUMBER = re.compile(r"\d+")
 _ID = re.compile(r"gt_\d{5,}")
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Write the table ID,pixel_0,pixel_1,...: of each picture every eighth grey value, rows one after the other."""
+def main(folder: Annotated[Path, tyro.conf.Positional],
+         out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.csv"), every: int = 8,
+         suffix: str = "") -> Path:
+    """Write the table ID,pixel_0,pixel_1,...: of each picture every eighth grey value, rows one after the other.
 
-    folder: Annotated[Path, tyro.conf.Positional]
-    """Restored pictures; the last number in a name becomes its ID, gt_00001."""
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("submission.csv")
-    """The file to write."""
-    every: int = 8
-    """Of the values, one out of so many."""
-    suffix: str = ""
-    """Take pictures whose name ends in this (as in _upscaled), and no others."""
-
-
-def main(arguments: Arguments) -> Path:
-    """Read the pictures, write the table, and read it again."""
-    if not arguments.folder.is_dir():
-        raise UsageError(f"{arguments.folder}: no such folder; name the one that holds the restored pictures")
-    if arguments.every < 1:
-        raise UsageError(f"--every must be at least 1; got {arguments.every}")
-    files = [path for path in image_files(arguments.folder) if path.stem.endswith(arguments.suffix)]
+    Args:
+        folder: Restored pictures; the last number in a name becomes its ID, gt_00001.
+        out: The file to write.
+        every: Of the values, one out of so many.
+        suffix: Take pictures whose name ends in this (as in _upscaled), and no others.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; name the one that holds the restored pictures")
+    if every < 1:
+        raise UsageError(f"--every must be at least 1; got {every}")
+    files = [path for path in image_files(folder) if path.stem.endswith(suffix)]
     if not files:
-        raise UsageError(f"{arguments.folder}: holds no picture whose name ends in {arguments.suffix!r}"
-                         if arguments.suffix else f"{arguments.folder}: holds no picture")
+        raise UsageError(f"{folder}: holds no picture whose name ends in {suffix!r}"
+                         if suffix else f"{folder}: holds no picture")
     rows: dict[str, np.ndarray] = {}
     for path in sorted(files, key=natural):
-        name = identifier(path.stem.removesuffix(arguments.suffix))
+        name = identifier(path.stem.removesuffix(suffix))
         if name in rows:
             raise UsageError(f"{path}: another picture is {name} already; keep one of each number, or name --suffix")
-        rows[name] = sampled(read(path).pixels, arguments.every)
+        rows[name] = sampled(read(path).pixels, every)
         first = next(iter(rows.values()))
         if len(rows[name]) != len(first):
             raise UsageError(f"{path}: gives {len(rows[name])} values and the first picture {len(first)}: all have one "
                              f"size in this table")
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    write_table(arguments.out, rows)
-    read_table(arguments.out)
-    print(f"{arguments.out}: {len(rows)} pictures, {len(first)} values each")
-    return arguments.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_table(out, rows)
+    read_table(out)
+    print(f"{out}: {len(rows)} pictures, {len(first)} values each")
+    return out
 
 
 def natural(path: Path) -> tuple[int | str, ...]:
@@ -110,4 +104,4 @@ def read_table(path: Path) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

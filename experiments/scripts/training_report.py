@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -13,26 +13,21 @@ from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.training_report import TrainingReport, read_report
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """Print what runs have had and gained, as report.md in their folders says it; also of runs of older versions."""
+def main(runs: tyro.conf.Positional[tuple[str, ...]], plot: Path | None = None) -> None:
+    """Print what runs have had and gained, as report.md in their folders says it; also of runs of older versions.
 
-    runs: tyro.conf.Positional[tuple[str, ...]]
-    """Run folders, RUN or NAME=RUN."""
-    plot: Path | None = None
-    """Draw the loss and the validation score of all of them into this PNG."""
-
-
-def main(arguments: Arguments) -> None:
-    """Print the reports, one after the other."""
+    Args:
+        runs: Run folders, RUN or NAME=RUN.
+        plot: Draw the loss and the validation score of all of them into this PNG.
+    """
     reports = []
-    for word in arguments.runs:
+    for word in runs:
         name, _, run = word.rpartition("=")
         report = read_report(Path(run))
         reports.append(replace(report, name=name or report.name))
         print("\n".join(reports[-1].lines()) + "\n")
-    if arguments.plot:
-        draw(reports, arguments.plot)
+    if plot:
+        draw(reports, plot)
 
 
 def draw(reports: Sequence[TrainingReport], path: Path) -> None:
@@ -56,4 +51,4 @@ def draw(reports: Sequence[TrainingReport], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_cli(main, Arguments))
+    sys.exit(run_cli(main))

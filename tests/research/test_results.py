@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from research.charts import draw
-from research.results import DOCS, Arguments, charts, main, render
+from research.results import DOCS, charts, main, render
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.stored_tables import StoredTable, tables_made_here
 
@@ -48,12 +48,12 @@ def test_a_study_s_table_goes_from_its_file_into_the_page(tmp_path, capsys):
     page.write_text("Before.\n\n<!-- table own -->\n<!-- end -->\n\nAfter.\n")
     lines = ["| | dB |", "|---|---|", "| ours | 1.50 |", "", "words", "| a |", "|---|", "| b |"]
     (tmp_path / "study.json").write_text(json.dumps({"tables": tables_made_here(lines, seed=3)}))
-    arguments = Arguments((f"own={tmp_path / 'study.json'}",), tmp_path / "docs")
-    assert main(arguments) == [page] and main(arguments) == []
+    arguments = ((f"own={tmp_path / 'study.json'}",), tmp_path / "docs")
+    assert main(*arguments) == [page] and main(*arguments) == []
     assert "Before.\n\n<!-- table own -->\n\n| | dB |\n|---|---|\n| ours | 1.50 |\n\n<!-- end -->" in page.read_text()
     table = StoredTable.read(tmp_path / "docs/results/tables/own.json")
     assert table.seed == 3 and "python" in table.command[0] and table.machine
-    main(Arguments((f"own={tmp_path / 'study.json'}:2",), tmp_path / "docs"))
+    main((f"own={tmp_path / 'study.json'}:2",), tmp_path / "docs")
     assert "| a |\n|---|\n| b |" in page.read_text() and "every table" in capsys.readouterr().out
 
 
@@ -83,4 +83,4 @@ def test_what_is_no_table_is_refused(word, message, tmp_path, monkeypatch):
     for name, tables in (("study", []), ("broken", [broken]), ("other", [{"rows": []}])):
         Path(f"{name}.json").write_text(json.dumps({"tables": tables}))
     with pytest.raises(UsageError, match=message):
-        main(Arguments((word,), tmp_path))
+        main((word,), tmp_path)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from research.seed_curves import SeedCurvesConfig, largest_fall, main
+from research.seed_curves import largest_fall, main
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.run import Run
 
@@ -23,7 +23,7 @@ def test_the_largest_fall_is_from_the_best_so_far(values, fall):
 def test_runs_are_drawn_and_summed_up_without_being_changed(tmp_path):
     path = _run(tmp_path / "a", [0.5, 1.25, 1.0])
     before = (path / "metrics.csv").read_bytes()
-    table = main(SeedCurvesConfig(tmp_path / "chart.png", (f"mine={path},{path}",)))
+    table = main(tmp_path / "chart.png", (f"mine={path},{path}",))
     assert table.count("| mine |") == 2 and "| 1.250 | 1.000 | 0.250 | 1e-07 |" in table
     assert (tmp_path / "chart.png").stat().st_size > 1000 and (path / "metrics.csv").read_bytes() == before
 
@@ -31,4 +31,4 @@ def test_runs_are_drawn_and_summed_up_without_being_changed(tmp_path):
 @pytest.mark.parametrize("group", ["mine", "=runs", "mine=", "mine=nowhere"])
 def test_a_group_that_cannot_be_read_is_named(tmp_path, group):
     with pytest.raises(UsageError, match=group.removeprefix("mine=") or "NAME=RUN"):
-        main(SeedCurvesConfig(tmp_path / "chart.png", (group,)))
+        main(tmp_path / "chart.png", (group,))

@@ -18,12 +18,12 @@ def pairs(tmp_path_factory):
 
 def test_known_casts_are_measured(pairs, tmp_path, capsys):
     """On dark frames and references; a split without pairs is refused."""
-    tables = white_casts.main(white_casts.Arguments(pairs, limit=1, out=tmp_path / "casts.json"))
+    tables = white_casts.main(pairs, limit=1, out=tmp_path / "casts.json")
     assert set(tables["references with casts"]) == set(white_casts.CASTS)
     assert set(tables["dark frames as they are"]["auto"]) >= {"degrees", "largest"}
     assert json.loads((tmp_path / "casts.json").read_text())["split"] == "val" and "lamp" in capsys.readouterr().out
     with pytest.raises(UsageError, match="no pairs in the split 'tset'"):
-        white_casts.main(white_casts.Arguments(pairs, split="tset"))
+        white_casts.main(pairs, split="tset")
 
 
 def test_looks_are_learned_from_a_simulated_editor(pairs, tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from research.taste_simulation import AFTER, Arguments, KnobPerson, ask, main
+from research.taste_simulation import AFTER, KnobPerson, ask, main
 from rlenhance.core.errors import UsageError
 from rlenhance.looks.taste import CONTEXT, knob_space
 from rlenhance.pipelines.enhance import Enhancer
@@ -39,8 +39,8 @@ def test_clear_choices_gain(enhancer, strategy):
 
 def test_the_table_is_printed_and_stored(tmp_path, capsys):
     """A row for each temperature, and all shares in the file; pictures need a folder."""
-    main(Arguments(count=3, strategies=("random, winner kept",), out=tmp_path / "shares.json"))
+    main(count=3, strategies=("random, winner kept",), out=tmp_path / "shares.json")
     assert capsys.readouterr().out.count("| random, winner kept |") == 4
     assert len(json.loads((tmp_path / "shares.json").read_text())["random, winner kept"]["sure"]["8"]["shown"]) == 1
     with pytest.raises(UsageError, match="--data"):
-        main(Arguments(users="pictures"))
+        main(users="pictures")

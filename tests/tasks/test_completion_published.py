@@ -12,7 +12,7 @@ from rlenhance.agents.supervised import supervised_losses
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.published_weights import epochs_of_log, newest_checkpoint, read_gated_pixelrnn
 from rlenhance.experiments.core.train import train
-from rlenhance.experiments.scripts.import_weights import Arguments, main
+from rlenhance.experiments.scripts.import_weights import main
 from rlenhance.experiments.tasks.completion import (
     COMPLETION,
     CompletionConfig,
@@ -208,7 +208,7 @@ def checkpoints(tmp_path):
 def test_a_checkpoints_folder_is_imported(checkpoints, tmp_path):
     """The newest epoch, its log as epochs.tsv, its samples; with batch normalisation, so that it may go on."""
     assert newest_checkpoint(checkpoints).name == "model_epoch100.pth"
-    run = main(Arguments(GATED, checkpoints, tmp_path / "run"))
+    run = main(GATED, checkpoints, tmp_path / "run")
     assert json.loads((run / "config.json").read_text())["origin"]["file"] == "model_epoch100.pth"
     assert (run / "epochs.tsv").read_text().splitlines() == [
         "epoch\tlearning_rate\tl1\tssim\ttotal", "1\t0.0001\t0.0213\t0.8911\t0.0388", "2\t0.0001\t0.019\t0.9\t0.0352"]
@@ -218,12 +218,12 @@ def test_a_checkpoints_folder_is_imported(checkpoints, tmp_path):
         "\n3\t0.0001\t0.02\t0.9\t0.036\n")
     assert epochs_of_log("nothing here") is None
     with pytest.raises(UsageError, match=r"samples: no such file, and no model_epochN.pth in it"):
-        main(Arguments(GATED, checkpoints / "samples", tmp_path / "other"))
+        main(GATED, checkpoints / "samples", tmp_path / "other")
 
 
 def test_training_goes_on_from_a_pth(checkpoints, tmp_path):
     """--init takes the file, the folder, or the imported run; another shape names the option that fits."""
-    run = main(Arguments(GATED, checkpoints, tmp_path / "run"))
+    run = main(GATED, checkpoints, tmp_path / "run")
     wanted = read_gated_pixelrnn(checkpoints / "model_epoch100.pth").state_dict()
     for place in (checkpoints / "model_epoch100.pth", checkpoints, run):
         network = MODELS.create(GATED, **RECIPES[GATED].published.arguments)

@@ -19,7 +19,7 @@ def quick(monkeypatch):
 def test_every_sheet_is_written(quick, tmp_path, capsys):
     """Before and after, the steps and a sheet per knob lie in the folder, and their places are printed."""
     save_checkpoint(tmp_path / "run/best", stir(make_tone(horizon=4)))
-    places = gallery.main(gallery.Arguments(str(tmp_path / "run"), tmp_path / "out", side=12))
+    places = gallery.main(str(tmp_path / "run"), tmp_path / "out", side=12)
     names = ["before_after", "overview", "steps", *(f"knob_{name}" for name in CONTROLS), "denoise"]
     assert places == [tmp_path / "out" / f"{name}.jpg" for name in names]
     assert sorted(places) == sorted((tmp_path / "out").iterdir())
@@ -42,13 +42,13 @@ def test_scenes_are_the_same_at_every_call(quick):
 def test_a_policy_without_knobs_has_no_sweeps(quick, tmp_path):
     """Only what the model takes is swept."""
     save_checkpoint(tmp_path / "run/best", stir(make_policy(horizon=2)))
-    places = gallery.main(gallery.Arguments(str(tmp_path / "run"), tmp_path / "out", side=12))
+    places = gallery.main(str(tmp_path / "run"), tmp_path / "out", side=12)
     assert [place.stem for place in places] == ["before_after", "overview", "steps", "denoise"]
 
 
 def test_a_network_that_acts_in_one_pass_is_refused(tmp_path, capsys):
     """It has no steps to show; nothing is written."""
     save_checkpoint(tmp_path / "run/best", make_model("restorer"))
-    assert run_cli(gallery.main, gallery.Arguments, [str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 2
+    assert run_cli(gallery.main, words=[str(tmp_path / "run"), "-o", str(tmp_path / "out")]) == 2
     assert "acts in one pass and has no steps to show" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -16,7 +16,6 @@ from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.core.compare import compare, compare_command
 from rlenhance.experiments.core.published_weights import IMPORTERS, read_rellie, read_zero_dce
 from rlenhance.experiments.scripts import import_weights
-from rlenhance.experiments.scripts.import_weights import Arguments
 from rlenhance.experiments.tasks.completion_compare import COMPLETION_COMPARISON
 from rlenhance.experiments.tasks.denoise_compare import DENOISE_COMPARISON
 from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
@@ -42,7 +41,7 @@ def test_imported_weights_enhance_photographs_and_are_compared(tmp_path, rellie_
     dark = next((pairs / "low").iterdir())
     for name, file in (("rellie", rellie_file), ("zero_dce", zero_dce_file)):
         words = [name, str(file), "-o", str(tmp_path / name)]
-        assert run_cli(import_weights.main, Arguments, words) == 0
+        assert run_cli(import_weights.main, words=words) == 0
         assert json.loads((tmp_path / name / "config.json").read_text())["origin"]["file"] == file.name
         assert command(["enhance", str(dark), "-m", str(tmp_path / name), "-o", str(tmp_path / f"{name}.png")]) == 0
         assert read(tmp_path / f"{name}.png").pixels.shape == (24, 28, 3)
@@ -97,7 +96,7 @@ def test_a_malicious_pickle_is_refused_unread(network, form, tmp_path):
         else:
             torch.save(state, opened, _use_new_zipfile_serialization=form == "torch.save")
     with pytest.raises(UsageError, match=r"weights: .*(never loaded|lacks)"):
-        import_weights.main(Arguments(network, file, out))
+        import_weights.main(network, file, out)
     assert not victim.exists() and not out.exists()
 
 
@@ -143,9 +142,9 @@ def test_one_file_for_the_other_is_refused(rellie_file, zero_dce_file, tmp_path)
                                 ("rellie", tmp_path / "no.npz", "no such file"),
                                 ("relie", rellie_file, "did you mean")):
         with pytest.raises(UsageError, match=text):
-            import_weights.main(Arguments(network, file, tmp_path / "run"))
+            import_weights.main(network, file, tmp_path / "run")
     with pytest.raises(UsageError, match="exists; choose another folder with -o"):
-        import_weights.main(Arguments("rellie", rellie_file, tmp_path))
+        import_weights.main("rellie", rellie_file, tmp_path)
 
 
 FILES = {"rellie": ("model.npz", made_up_rellie), "zero_dce": ("Epoch99.pth", made_up_zero_dce),
@@ -161,7 +160,7 @@ def imported(name):
         np.savez(file, **make())
     else:
         torch.save(make(), file)
-    assert run_cli(import_weights.main, Arguments, [name, file, "-o", f"runs/{name}"]) == 0
+    assert run_cli(import_weights.main, words=[name, file, "-o", f"runs/{name}"]) == 0
 
 
 def run(line):

@@ -17,7 +17,6 @@ from rlenhance.experiments.core.cli import run_cli, train_command
 from rlenhance.experiments.core.compare import compare_command
 from rlenhance.experiments.core.migrate import FORMAT, load_config
 from rlenhance.experiments.core.plugins import run_plugins, settings_record, with_plugins
-from rlenhance.experiments.scripts.check_plugin import CheckConfig
 from rlenhance.experiments.scripts.check_plugin import check as check_plugins
 from rlenhance.experiments.tasks.denoise import DENOISE
 from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightTrainConfig
@@ -308,7 +307,7 @@ def test_terms_of_a_plugin_count_where_it_is_named(place, pairs):
 
 def check(*plugins, capsys):
     """Status and output of check_plugin."""
-    status = run_cli(check_plugins, CheckConfig, [str(plugin) for plugin in plugins])
+    status = run_cli(check_plugins, words=[str(plugin) for plugin in plugins])
     return status, capsys.readouterr()
 
 

@@ -16,7 +16,7 @@ def test_the_table_round_trips(tmp_path, capsys):
     for number, picture in pictures.items():
         write(picture, tmp_path / "restored" / f"test_{number}_upscaled.png")
     write(pictures[1], tmp_path / "restored" / "test_1.png")
-    out = submission.main(submission.Arguments(tmp_path / "restored", tmp_path / "sub" / "s.csv", suffix="_upscaled"))
+    out = submission.main(tmp_path / "restored", tmp_path / "sub" / "s.csv", suffix="_upscaled")
     lines = out.read_text().splitlines()
     assert lines[0].startswith("ID,pixel_0,pixel_1,") and lines[0].endswith(",pixel_29")
     assert [line.split(",")[0] for line in lines[1:]] == ["gt_00001", "gt_00002", "gt_00010"]
@@ -36,7 +36,7 @@ def test_the_table_refuses_in_words(tmp_path):
     write(np.zeros((8, 8, 3), np.uint8), tmp_path / "c" / "x.png")
     for folder, said in (("a", "already"), ("b", "one size"), ("c", "no number"), ("d", "no such folder")):
         with pytest.raises(UsageError, match=said):
-            submission.main(submission.Arguments(tmp_path / folder, tmp_path / "s.csv"))
+            submission.main(tmp_path / folder, tmp_path / "s.csv")
     for text in ("a,b\n1,2\n", "ID,pixel_0\ngt_00001,256\n", "ID,pixel_0\n1,2\n", "ID,pixel_0\ngt_00001,1,2\n"):
         (tmp_path / "t.csv").write_text(text)
         with pytest.raises(UsageError, match=r"t\.csv"):

@@ -144,7 +144,7 @@ def test_from_the_folder_to_the_table(tmp_path, scale, capsys):
     assert "4 more without references" in told and f"{command} " in told.partition("use it:")[2]
     assert rlenhance([command, str(tmp_path / "data" / "test" / "test"), "-o",
                       str(tmp_path / "restored"), "--model", str(tmp_path / "run")]) == 0
-    table = submission.main(submission.Arguments(tmp_path / "restored", tmp_path / "submission.csv"))
+    table = submission.main(tmp_path / "restored", tmp_path / "submission.csv")
     rows = submission.read_table(table)
     assert list(rows) == [f"gt_{number:05d}" for number in range(10, 14)]
     assert all(len(row) == 32 * 24 * scale**2 // 8 for row in rows.values())

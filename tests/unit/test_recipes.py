@@ -94,7 +94,7 @@ def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
     """A recipe made with a shipped model works from any folder."""
     card = "A model.\n" + "".join(f"## {title}\nSome.\n" for title in weights.HEADINGS)
     (tmp_path / "card.md").write_text(card)
-    ship.main(ship.Arguments(tmp_path / "runs/lol/first", "dusk", tmp_path / "card.md", True, tmp_path / "weights"))
+    ship.main(tmp_path / "runs/lol/first", "dusk", tmp_path / "card.md", True, tmp_path / "weights")
     assert _run("-o", "first.png", "--save-recipe", "done.json") == 0
     assert json.loads((tmp_path / "done.json").read_text())["model"] == "dusk"
     (tmp_path / "elsewhere").mkdir()

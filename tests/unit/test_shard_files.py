@@ -307,7 +307,7 @@ def test_without_pyarrow_the_install_line_is_told(tmp_path, monkeypatch):
 def test_a_folder_is_packed(tmp_path, pairs, capsys):
     """Into shards of both kinds: its scenes, names and pixels; drawing from them is measured."""
     pytest.importorskip("pyarrow")
-    pack_shards.main(pack_shards.Arguments(pairs, tmp_path / "out", examples=5, row_group=2, measure=2))
+    pack_shards.main(pairs, tmp_path / "out", examples=5, row_group=2, measure=2)
     assert capsys.readouterr().out.count("of the files") == 3
     wanted = {pixels.tobytes(): example.scene for part in open_dataset(pairs).parts.values() for example in part
               for pixels in example.load(ImageCache())}
@@ -317,7 +317,7 @@ def test_a_folder_is_packed(tmp_path, pairs, capsys):
                  for pixels in example.load(ImageCache())}
         assert found == wanted
     with pytest.raises(UsageError, match="exists"):
-        pack_shards.main(pack_shards.Arguments(pairs, tmp_path / "out"))
+        pack_shards.main(pairs, tmp_path / "out")
 
 
 def test_columns_of_other_lengths_are_refused(tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ def test_the_layout_can_be_made(tmp_path):
     for number in range(12):
         coarse = rng.integers(20, 230, (4, 4, 3), dtype=np.uint8)
         write(np.kron(coarse, np.ones((20, 24, 1), np.uint8)), tmp_path / f"good/p{number}.png")
-    made = sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "sidd", scenes=6, side=80))
+    made = sidd_layout.main(tmp_path / "good", tmp_path / "sidd", scenes=6, side=80)
     splits = open_dataset(made)
     assert [len(part) for part in splits.parts.values()] == [5, 1, 8] and not splits.unmatched
     validate_splits(splits, ImageCache())
@@ -156,9 +156,9 @@ def test_the_layout_can_be_made(tmp_path):
         error = (batch.image - batch.target).square().mean().sqrt().item()
         assert 0.01 < error < 0.2
     with pytest.raises(UsageError, match="holds something"):
-        sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "sidd"))
+        sidd_layout.main(tmp_path / "good", tmp_path / "sidd")
     with pytest.raises(UsageError, match="--scenes"):
-        sidd_layout.main(sidd_layout.Arguments(tmp_path / "good", tmp_path / "other", scenes=0))
+        sidd_layout.main(tmp_path / "good", tmp_path / "other", scenes=0)
 
 
 def test_a_mat_file_that_kills_its_reader_is_refused(tmp_path, monkeypatch):

@@ -45,7 +45,7 @@ def shelf(tmp_path, run, monkeypatch):
     (tmp_path / "card.md").write_text(CARD)
     save_checkpoint(tmp_path / "other/best", stir(make_model("restorer")))
     for name, source in (("dusk", run), ("dawn", tmp_path / "other")):
-        ship.main(ship.Arguments(source, name, tmp_path / "card.md", default=name == "dusk", out=folder))
+        ship.main(source, name, tmp_path / "card.md", default=name == "dusk", out=folder)
     monkeypatch.setattr(weights, "FOLDER", folder)
     return folder
 
@@ -118,19 +118,19 @@ def test_the_log_of_a_shipped_run_goes_along(shelf, run, tmp_path):
     """Settings and log under the model's name, as they are in the run; without a log nothing is shipped."""
     words = {"name": "noon", "card": tmp_path / "card.md", "out": shelf, "log": tmp_path / "logs"}
     with pytest.raises(UsageError, match="no log"):
-        ship.main(ship.Arguments(run, **words))
+        ship.main(run, **words)
     assert not (shelf / "noon").exists()
     for file, text in (("config.json", "{}"), ("metrics.csv", "step\n0\n")):
         (run / file).write_text(text)
-    ship.main(ship.Arguments(run / "best", **words))
+    ship.main(run / "best", **words)
     assert [(tmp_path / "logs" / f"noon{ending}").read_text() for ending in (".json", ".csv")] == ["{}", "step\n0\n"]
 
 
 def test_weights_can_be_shipped_in_16_bits(shelf, run, capsys):
     """Stored in half the bytes, a model still computes in 32 bits and gives nearly the same pictures."""
     words = {"run": run, "card": shelf / "dusk" / weights.CARD, "out": shelf}
-    ship.main(ship.Arguments(name="noon", **words))
-    ship.main(ship.Arguments(name="noon-half", half=True, **words))
+    ship.main(name="noon", **words)
+    ship.main(name="noon-half", half=True, **words)
     whole, half = (load_model(shelf / name) for name in ("noon", "noon-half"))
     assert next(half.parameters()).dtype == next(whole.parameters()).dtype
     sizes = [(shelf / name / weights.MODEL).stat().st_size for name in ("noon", "noon-half")]
@@ -226,7 +226,7 @@ def test_models_are_listed(shelf, tmp_path, monkeypatch, capsys):
     assert dusk.startswith("dusk (default): enhance, 0.0") and dusk.endswith("MB, --exposure 0.25 to 0.75 (0.475)")
     assert card.strip() == again.strip() == "A small policy for tests."
     save_checkpoint(tmp_path / "knobs/best", stir(make_tone()))
-    ship.main(ship.Arguments(tmp_path / "knobs", "knobs", tmp_path / "card.md", out=shelf))
+    ship.main(tmp_path / "knobs", "knobs", tmp_path / "card.md", out=shelf)
     capsys.readouterr()
     assert cli.main(["models", "--purpose", "denoise"]) == 0
     assert capsys.readouterr().out.startswith("no model")
@@ -251,7 +251,7 @@ def test_what_cannot_be_shipped_is_refused(shelf, run, tmp_path, monkeypatch, ca
     (tmp_path / "headless.md").write_text(CARD.replace("A small policy for tests.", ""))
     before = {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()}
     words = [str(run), "--out", str(shelf), *([] if "--card" in words else ["--card", "card.md"]), *words]
-    assert run_cli(ship.main, ship.Arguments, words) == 2
+    assert run_cli(ship.main, words=words) == 2
     assert re.search(told, capsys.readouterr().err)
     assert {path: path.read_bytes() for path in shelf.rglob("*") if path.is_file()} == before
 
@@ -260,7 +260,7 @@ def test_large_models_are_not_shipped(shelf, run, tmp_path, monkeypatch):
     """What has more bytes than a shipped model may is refused, and nothing of it stays."""
     monkeypatch.setattr(weights, "LARGEST", 1000)
     with pytest.raises(UsageError, match="at most 1,000"):
-        ship.main(ship.Arguments(run, "noon", tmp_path / "card.md", out=shelf))
+        ship.main(run, "noon", tmp_path / "card.md", out=shelf)
     assert sorted(path.name for path in shelf.iterdir()) == ["DEFAULT", "SHA256SUMS", "dawn", "dusk"]
 
 
