@@ -60,7 +60,7 @@ def charts(text: str, docs: Path) -> dict[Path, str]:
 
 
 def render(text: str, tables: Path, folder: Path | None = None) -> str:
-    """A page with the tables and charts that it names; `folder` is where it lies (default: beside the tables' folder)."""
+    """A page with the tables and charts that it names; it lies in `folder` (None: beside the tables')."""
     def place(found: re.Match[str]) -> str:
         table = StoredTable.read(tables / f"{found[1]}.json")
         return "\n".join([f"<!-- table {found[1]} -->\n", *table.markdown(), "\n<!-- end -->"])

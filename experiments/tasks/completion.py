@@ -62,8 +62,8 @@ class CompletionDataConfig:
     """Which pictures, and their holes."""
 
     data: Path | None = None
-    """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion_policies.md); without
-    it, the sample photographs: a demonstration."""
+    """original_images/ beside occluded_images/, or a folder of good pictures (docs/howto/completion_policies.md);
+    without it, the sample photographs: a demonstration."""
     holes: Annotated[str, one_of(MASK_GENERATORS)] = "square"
     """The holes that are made in training pictures."""
     masks: Annotated[str, one_of(MASKS)] = "drawn"

@@ -49,15 +49,19 @@ def _is_ledger(data: bytes) -> bool:
     return data.startswith(b'{"kind":"rlenhance ledger"')
 
 
+def _is_look(data: bytes) -> bool:
+    """Whether it may be a look that was learned, or a recipe: presets are written by hand and have no model."""
+    return data.lstrip()[:1] == b"{" and b'"sha256"' in data and b'"made_with"' in data
+
+
 #: Kind of file -> whether the bytes at its ends are those of one that we wrote. Recipes (of 0.2, and looks with a
 #: decision) and looks are JSON objects with their own keys; they are read whole by who replaces them.
 KINDS: Mapping[str, Callable[[bytes], bool]] = {
     "sheet": lambda data: SHEET_MARK in data[:_HEAD],
     "table of failures": lambda data: data[:4] == b"PAR1" and FAILURES_MARK in data,
     "ledger": _is_ledger,
-    "recipe": lambda data: data.lstrip()[:1] == b"{" and b'"made_with"' in data and (
-        b'"rlenhance recipe"' in data or b'"decision"' in data[:_HEAD]),
-    "look": lambda data: data.lstrip()[:1] == b"{" and b'"settings"' in data and b'"decision"' not in data[:_HEAD],
+    "recipe": lambda data: _is_look(data) and (b'"rlenhance recipe"' in data or b'"decision"' in data[:_HEAD]),
+    "look": lambda data: _is_look(data) and b'"settings"' in data and b'"decision"' not in data[:_HEAD],
     "colour table": lambda data: b"# rlenhance " in data[:_HEAD] and b"LUT_3D_SIZE" in data[:_HEAD],
     "sidecar": lambda data: b"<x:xmpmeta" in data[:100] and SIDECAR_MARK in data[:200],
     "dialogue": lambda data: data.lstrip()[:1] == b"{" and b'"rlenhance taste"' in data[:200],

@@ -69,7 +69,7 @@ def test_a_chart_has_a_dot_for_every_number_and_the_text_of_every_cell():
     for text in ("ours, a", "21.90 ± 0.50", "a fourth", "not run", "400 (100 to 900)", "ms &lt; 1"):
         assert f">{text}</text>" in chart
     for columns in (["dB"], ["none"]):
-        with pytest.raises(UsageError, match="no column 'dB'|has no number"):
+        with pytest.raises(UsageError, match=r"no column 'dB'|has no number"):
             draw(StoredTable(["", "none"], [["ours", "text"]]), columns)
 
 

@@ -9,6 +9,7 @@ from rlenhance.cli import main as cli
 from rlenhance.core.errors import UsageError
 from rlenhance.hub import shipped as weights
 from rlenhance.io import Photo, read, write
+from rlenhance.io.own_files import is_own
 from rlenhance.learning.hub.checkpoint import save_checkpoint
 from rlenhance.ops.style import MEASURES, clamp_to_ranges, measure
 from rlenhance.pipelines.enhance import Enhancer
@@ -203,6 +204,8 @@ def test_a_recipe_and_a_table_hold_what_the_look_became(stands, capsys):
     assert cli.main(["enhance", "in/25.png", "-o", "b.png", "--recipe", "done.json"]) == 0
     assert (stands / "a.png").read_bytes() == (stands / "b.png").read_bytes()
     assert (stands / "a.cube").stat().st_size > 1000
+    assert [[is_own(stands / name, kind) for kind in ("recipe", "look")] for name in ("done.json", "my-look.json")] == [
+        [True, False], [False, True]]  # neither is replaced by the other
     assert cli.main(["enhance", "in", "-o", "out", "--look", "my-look.json", "--save-recipe", "more.json"]) == 2
     assert "a recipe holds those of one; got 2" in capsys.readouterr().err
 

@@ -88,6 +88,10 @@ def test_options_win_over_the_preset(night, tmp_path):
                           _made("--exposure", "0.3"))
 
 
+def _look(**entries):
+    return json.dumps({"kind": "rlenhance look", "version": 1, "settings": {"strength": 0.5}, **entries})
+
+
 @pytest.mark.parametrize("text, told", [
     ("", "not a JSON file"), ("{", "not a JSON file"), ("[" * 100_000, "not a JSON file"), ("\xff", "not a JSON file"),
     ("[]", "must hold an object"), ("{}", "asks for nothing"), ('{"about": "x"}', "asks for nothing"),
@@ -107,6 +111,9 @@ def test_options_win_over_the_preset(night, tmp_path):
     ('{"preference": {"contrast": "auto"}}', "--contrast auto: this model does not choose it"),
     ('{"preference": {"contrast": "Auto"}}', 'preference contrast must be a number or "auto"; got "Auto"'),
     ('{"preference": {"exposure_levl": 0.5}}', "did you mean exposure_level"),
+    (_look(settings={"denoise": 1}), "settings: unknown key 'denoise'"), (_look(settings={}), "asks for nothing"),
+    (_look(functions={"contrast": {"bias": 0}}), "a preset has no functions"), (_look(version=2), "version 2 of looks"),
+    (_look(model="balanced", sha256="0" * 64), "is a look, not a preset"), (_look(model="balanced"), "lacks sha256"),
 ], ids=lambda value: value[:40])
 def test_what_is_wrong_in_a_preset_is_named(night, tmp_path, capsys, text, told):
     """File, key, value and the way out stand in one line, and nothing is written."""

@@ -10,10 +10,14 @@ import pytest
 
 from rlenhance import __version__
 from rlenhance.cli import main as cli
+from rlenhance.core.errors import UsageError
 from rlenhance.experiments.scripts import package_model as ship
 from rlenhance.hub import shipped as weights
 from rlenhance.io import read, write
 from rlenhance.learning.hub.checkpoint import save_checkpoint
+from rlenhance.pipelines.enhance import Enhancer
+from rlenhance.pipelines.looks import load_look, save_look
+from rlenhance.pipelines.recipes import make_recipe, replay_recipe
 from tests.support.networks import CHOICE, make_model, make_policy, make_tone, stir
 from tests.support.recipes import recipe_0_2
 
@@ -146,15 +150,14 @@ def _settings(**entries):
     (_settings(preference={"contrast": 3}), "contrast"), (_changed(model=3), "model must be a text"),
     (lambda found: [found], "must hold an object"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_wrong_in_a_recipe_is_named(night, tmp_path, capsys, change, told):
-    """File, key and value are told in one line, and nothing is written."""
-    assert _run("-o", "first.png", "--save-recipe", "done.json") == 0
-    (tmp_path / "done.json").write_text(json.dumps(change(json.loads((tmp_path / "done.json").read_text()))))
-    capsys.readouterr()
-    assert _run("--recipe", "done.json") == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: done.json: ") and told in error and error.count("\n") == 1
-    assert not (tmp_path / "night_enhanced.png").exists()
+def test_what_is_wrong_in_a_recipe_is_named(night, change, told):
+    """File, key and value are named in one line."""
+    recipe = make_recipe(Enhancer("runs/lol/first"), "runs/lol/first/best")
+    Path("done.json").write_text(json.dumps(change(json.loads(recipe.to_json()))))
+    with pytest.raises(UsageError) as refused:
+        replay_recipe(Path("done.json"))
+    message = str(refused.value)
+    assert message.startswith("done.json: ") and told in message and "\n" not in message
 
 
 def test_recipes_take_nothings_place(night, tmp_path, capsys):
@@ -208,14 +211,18 @@ def test_a_recipe_of_version_0_1_is_followed(tmp_path, monkeypatch, capsys):
     (_changed(made_with=3), "made_with must be"), (_changed(version=2), "version must be a text"),
     (_changed(settings={}), "unknown key 'settings'"), (_changed(strength=2), "strength must lie between 0 and 1"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_a_recipe_of_version_0_2_is_followed_or_refused(night, tmp_path, capsys, change, told):
-    """It makes the same bytes; what is wrong in it is named."""
+def test_what_is_wrong_in_a_recipe_of_version_0_2_is_named(night, change, told):
+    """By the keys that it had."""
+    save_look(make_recipe(Enhancer("runs/lol/first"), "runs/lol/first/best"), Path("done.json"))
+    Path("old.json").write_text(json.dumps(change(recipe_0_2(Path("done.json")))))
+    with pytest.raises(UsageError, match=r"^old\.json: ") as refused:
+        load_look(Path("old.json"), "recipe")
+    assert told in str(refused.value)
+
+
+def test_a_recipe_of_version_0_2_is_followed(night, tmp_path):
+    """It makes the same bytes."""
     assert _run("-o", "first.png", "--strength", "0.4", "--save-recipe", "done.json") == 0
-    found = recipe_0_2(tmp_path / "done.json")
-    (tmp_path / "old.json").write_text(json.dumps(found))
+    (tmp_path / "old.json").write_text(json.dumps(recipe_0_2(tmp_path / "done.json")))
     assert _run("-o", "again.png", "--recipe", "old.json") == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
-    (tmp_path / "old.json").write_text(json.dumps(change(found)))
-    assert _run("-o", "bad.png", "--recipe", "old.json") == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: old.json: ") and told in error and error.count("\n") == 1

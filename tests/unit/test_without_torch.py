@@ -129,5 +129,5 @@ def test_a_photograph_passes_what_it_needs_alone(tmp_path):
     assert {"io/jpeg.py", "pipelines/enhance.py"} <= passed
     assert not {name for name in passed if name.startswith(("many/", "learning/", "looks/", "tools/", "web/"))}
     assert not passed & {"cli/edit_option.py", "cli/follow_options.py", "cli/series_options.py", "pipelines/series.py",
-                         "pipelines/configure.py", "pipelines/presets/__init__.py", "engine/networks.py",
+                         "pipelines/configure.py", "pipelines/looks.py", "engine/networks.py",
                          "io/exif.py", "io/png.py", "io/profiles.py", "io/tiff.py"}
