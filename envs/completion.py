@@ -114,10 +114,11 @@ class CompletionEnv(PixelEnv):
     ## Arguments
 
     data: folder (see docs/howto/completion_policies.md), or None for the sample photographs. holes: "square",
-    "squares", "brush" or "mixed". size: side of the square images in pixels (64). horizon: steps (8). start: "laplace",
-    another rule, or a shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2, 1)). actions: "fill" or
-    "touch_up". reward: name -> weight; all other terms are off. device: of the tensors ("cpu"). render_mode: None or
-    "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are worked out and stand in `info` too.
+    "squares", "brush" or "mixed". size: side of the square images in pixels (64). horizon: steps (8). start:
+    "laplace", another rule, or a shipped network or run that fills holes. strides: how far copies reach ((8, 4, 2,
+    1)). actions: "fill" or "touch_up". reward: name -> weight; all other terms are off. device: of the tensors
+    ("cpu"). render_mode: None or "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are worked
+    out and stand in `info` too.
 
     ## Vectorized environment
 

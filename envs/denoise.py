@@ -56,11 +56,11 @@ class DenoiseEnv(PixelEnv):
 
     data: folder of good images, or of pairs (see docs/howto/filter_policies.md), or None for the sample photographs.
     noise: "25" (Gaussian, deviation in 255ths), a range ("5-55"), "blind" (that range), "poisson_gaussian",
-    "salt_pepper", "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy images are clipped
-    and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of the square images in
-    pixels (64). horizon: steps (5). tools: names of filters, also of the caller's registered ones. device: of the
-    tensors ("cpu"). render_mode: None or "rgb_array". info_terms: "active", or "all": the reward terms of weight 0 are
-    worked out and stand in `info` too.
+    "salt_pepper", "jpeg", each with ":LEVEL" or ":LOW-HIGH", or "real" (pairs bring their own). eight_bit: noisy
+    images are clipped and rounded as files are (False). color: work in colour (False: grey, one plane). size: side of
+    the square images in pixels (64). horizon: steps (5). tools: names of filters, also of the caller's registered
+    ones. device: of the tensors ("cpu"). render_mode: None or "rgb_array". info_terms: "active", or "all": the reward
+    terms of weight 0 are worked out and stand in `info` too.
 
     ## Vectorized environment
 
