@@ -25,16 +25,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rlenhance.cli.parser import CommandParser, add_written_file, refuse_written
 from rlenhance.cli.reports import Reporter, Summary, as_json
 from rlenhance.core.errors import UsageError, printable
-from rlenhance.pipelines.options import (
-    PREFERENCES,
-    PRESETS,
-    ImageSettings,
-    S,
-    Setting,
-    flags_of,
-    from_json,
-    parse_value,
-)
+from rlenhance.pipelines.options import PREFERENCES, ImageSettings, S, Setting, flags_of, from_json, parse_value
 
 if TYPE_CHECKING:
     from rlenhance.core import Purpose
@@ -279,6 +270,8 @@ def naming_of(arguments: argparse.Namespace, suffix: str, preset: str | None,
     preset = Path(preset).stem if preset is not None else None
     presets = set[str]()
     if arguments.name:  # names of earlier results are recognised by it
+        from rlenhance.pipelines.options import PRESETS
+
         presets = {path.stem for path in PRESETS.glob("*.json")} | ({preset} if preset else set())
     return OutputNaming(suffix, arguments.name, extension_of(arguments, clips), preset, presets)
 
