@@ -290,7 +290,7 @@ def test_every_command_and_example_of_a_page_runs(workplace, tmp_path, page):
     shutil.copytree(workplace, folder)
     for kind, text in _BLOCK.findall(page.read_text()):
         if "sidd_noise" in text or ("clip.mp4" in text and not importlib.util.find_spec("av")):
-            continue  # folders of its own: tests/tasks/test_rse_switches.py; clips: pip install "rlenhance[video]"
+            continue  # folders of its own: tests/tasks/test_rse_switches.py; clips: pip install ".[video]"
         if kind == "python":
             done = run_command([sys.executable, "-c", text], folder)
             assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"

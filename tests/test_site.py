@@ -45,7 +45,7 @@ class Page(HTMLParser):
 def site(tmp_path_factory):
     """The folder of the site, built anew."""
     if not MKDOCS:
-        pytest.skip('the site needs mkdocs: pip install "rlenhance[docs]"')
+        pytest.skip('the site needs mkdocs: pip install ".[docs]"')
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run([*MKDOCS, "build", "--strict", "-d", str(folder)], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}, timeout=250)

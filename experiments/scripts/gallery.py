@@ -65,8 +65,9 @@ def main(model: Annotated[str, tyro.conf.Positional],
                                    for row in ((label, picture), ("enhanced", episode(picture)))]}
         dark = [(label, picture) for label, picture in pictures.items() if not label.endswith("as it is")]
         darkest = dark[1::3]
-        sheets["overview"] = [row for label, picture in darkest
-                              for row in ((label, picture), ("enhanced", episode(picture)))]
+        command = Enhancer(model)
+        sheets["overview"] = [row for label, picture in darkest for row in (
+            (label, picture), ("rlenhance", to_tensor(command(to_array(picture)))))]
         sheets["steps"] = [row for label, picture in darkest for row in _steps(episode, label, picture, side)]
         for name, (low, _, high) in episode.policy.preferences.ranges.items():
             values = [low + (high - low) * i / 4 for i in range(5)]

@@ -28,7 +28,7 @@ GROUPS = {"photographs": ("enhance", "restore", "denoise", "complete", "upscale"
           "installation": ("doctor",)}
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 #: Commands of distributions of their own -> what is installed for them.
-ELSEWHERE = {"read": "rlenhance-read"}
+ELSEWHERE = {"read": "plugins/read"}
 #: Entry points of the commands of installed distributions; the value of each is a module as those of `COMMANDS` are.
 GROUP = "rlenhance.commands"
 #: Commands whose NumPy multiplies matrices that are worth several threads.
@@ -45,7 +45,8 @@ def parser(only: str | None = None, more: Mapping[str, str] = MappingProxyType({
         only: the command.
         more: commands of other distributions, see `installed_commands`.
     """
-    missing = ", ".join(f"{name} (pip install {ELSEWHERE[name]})" for name, module in more.items() if not module)
+    missing = ", ".join(f"{name} (in a clone of rlenhance: pip install -e {ELSEWHERE[name]})"
+                        for name, module in more.items() if not module)
     top = CommandParser(prog="rlenhance", description="Enhance photographs with trained policies. Without a command, "
                                                       "photographs are enhanced: rlenhance night.jpg",
                         epilog=f"Not installed: {missing}" if missing else None)
@@ -89,8 +90,8 @@ def _module(command: str, more: Mapping[str, str]) -> Any:
     if command in COMMANDS:
         return import_module(f"rlenhance.cli.{command}")
     if not more[command]:
-        raise UsageError(f"`rlenhance {command}` is a distribution of its own: pip install {ELSEWHERE[command]} (in a "
-                         f"clone: pip install -e plugins/{command})")
+        raise UsageError(f"`rlenhance {command}` is a distribution of its own; in a clone of rlenhance: pip install -e "
+                         f"{ELSEWHERE[command]}")
     from rlenhance.core.plugins import import_named
 
     return import_named(more[command])

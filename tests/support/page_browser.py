@@ -69,7 +69,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(folder):
     """The page, served as a person would; it is not waited for."""
-    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
     words = [sys.executable, "-m", "rlenhance", "demo", "--port", "0", "--runs", str(folder / "runs")]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=folder,
@@ -82,7 +82,7 @@ def server(folder):
 @pytest.fixture(scope="module")
 def browser(server):
     """A Chromium that finds no other machine; it starts while the server does."""
-    tools = pytest.importorskip("playwright.sync_api", reason='no Playwright here: pip install "rlenhance[dev]"')
+    tools = pytest.importorskip("playwright.sync_api", reason='no Playwright here: pip install ".[dev]"')
     with tools.sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=BROWSER, args=[
             "--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--disable-gpu",

@@ -78,10 +78,10 @@ def test_a_command_of_a_distribution_that_is_missing_says_how_it_is_installed(mo
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: ())
     assert cli.main(["read", "night.png"]) == 2
     told = capsys.readouterr().err
-    assert "pip install rlenhance-read" in told and told.count("\n") == 1
+    assert "pip install -e plugins/read" in told and told.count("\n") == 1
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    assert "read (pip install rlenhance-read)" in capsys.readouterr().out
+    assert "read (in a clone of rlenhance: pip install -e" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "said"), [

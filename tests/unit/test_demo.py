@@ -327,7 +327,7 @@ def test_a_run_is_read_while_it_is_written(tmp_path):
 
 def test_options_that_say_nothing_are_refused(tmp_path, capsys):
     """With the way out."""
-    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
     for words, said in ((["--auth", "anna"], "USER:PASSWORD"), (["--auth", "@nowhere"], "cannot be read"),
                         (["--port", "99999"], "65535"), (["--queue", "0"], "must be at least 1"),
                         (["--max-megabytes", "0"], "above 0"), (["--model", "nothing-of-that-name"], "no such run")):

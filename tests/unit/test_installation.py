@@ -18,8 +18,8 @@ import rlenhance
 from rlenhance.core.installation import install_line, require_extra
 
 PLACES = [
-    (None, 'pip install "rlenhance[video]"'),
-    ("nonsense", 'pip install "rlenhance[video]"'),
+    (None, 'pip install ".[video]" in a clone of rlenhance'),
+    ("nonsense", 'pip install ".[video]" in a clone of rlenhance'),
     ({"url": "file:///home/an%20na/rlenhance", "dir_info": {"editable": True}},
      'pip install -e "/home/an na/rlenhance[video]"'),
     ({"url": "file:///src", "dir_info": {}}, 'pip install "/src[video]"'),

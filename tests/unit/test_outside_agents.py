@@ -1,6 +1,6 @@
 """Tools from elsewhere take the environments: TorchRL, stable-baselines3, sb3-contrib, CleanRL's loop, Ray's pickling.
 
-Each is skipped where it is not installed: pip install "rlenhance[outside]".
+Each is skipped where it is not installed: pip install ".[outside]".
 """
 
 import io
@@ -29,7 +29,7 @@ FORMS = [*SMALL, ("rlenhance/Toolchain-v0", {"size": 16, "horizon": 2, "regions"
 def needs(*modules):
     """Skip with the command that installs what is missing."""
     for module in modules:
-        pytest.importorskip(module, reason=f'{module} is not installed: pip install "rlenhance[outside]"')
+        pytest.importorskip(module, reason=f'{module} is not installed: pip install ".[outside]"')
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def test_the_command_is_right_for_every_name(client, tmp_path, name, monkeypatch
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     """A program that talks to the page's server."""
-    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
     from starlette.testclient import TestClient
 
     from rlenhance.web.server import Settings, create_app

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
 uvicorn = pytest.importorskip("uvicorn")
 
 from rlenhance.web import http_protocol, security  # noqa: E402

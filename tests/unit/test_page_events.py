@@ -11,7 +11,7 @@ from rlenhance.io import write
 from tests.support.audited_page import CONTROLS, AuditedPage
 from tests.support.hostile_events import bodies
 
-pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
 
 
 @pytest.fixture(scope="module")

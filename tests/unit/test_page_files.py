@@ -18,7 +18,7 @@ from rlenhance.web.job_queue import JobQueue, QueueFull
 from rlenhance.web.page_folder import page_folder, remove_dead
 from rlenhance.web.service import EnhanceRequest
 
-pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
 
 
 def png(size=(60, 80), hole=False):

@@ -13,7 +13,7 @@ from rlenhance.envs import ENV_IDS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.rewards import TERMS
 
-pettingzoo = pytest.importorskip("pettingzoo", reason='pip install "rlenhance[pettingzoo]"')
+pettingzoo = pytest.importorskip("pettingzoo", reason='pip install ".[pettingzoo]"')
 from pettingzoo.test import parallel_api_test, parallel_seed_test  # noqa: E402
 
 from rlenhance.envs.parallel import ParallelImageEnv, parallel_env  # noqa: E402

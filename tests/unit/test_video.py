@@ -23,7 +23,7 @@ from rlenhance.pipelines.video import Progress, enhance_clip
 from tests.support.clips import SCENE, make_clip
 from tests.support.networks import make_model, make_policy, make_tone, stir
 
-av = pytest.importorskip("av", reason='clips need PyAV: pip install "rlenhance[video]"')
+av = pytest.importorskip("av", reason='clips need PyAV: pip install ".[video]"')
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):

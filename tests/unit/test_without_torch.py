@@ -111,7 +111,7 @@ def test_what_needs_torch_says_how_to_install_it(answers, name):
 @pytest.mark.slow
 def test_the_web_page_needs_no_library_of_the_trainings():
     """With the extra `demo` alone."""
-    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install "rlenhance[demo]"')
+    pytest.importorskip("gradio", reason='the page needs the extra demo: pip install ".[demo]"')
     code = CHILD.split("from rlenhance")[0] + f"""
 import rlenhance.web.api, rlenhance.web.page, rlenhance.web.server
 print([name for name in {BLOCKED} if name in sys.modules])"""

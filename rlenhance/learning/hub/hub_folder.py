@@ -126,7 +126,7 @@ def make_card(name: str, info: ModelInfo, scores: Mapping[str, float], text: str
             lines += [f"    - type: {yaml_text(key.removeprefix('val/'))}", f"      value: {value:.6g}"]
     command = COMMANDS[info.purpose]
     lines += ["---", "", f"# {one_line(name)}", "", *([text.partition("\n\n")[0], ""] if text else []), "## Use", "",
-              "Download this folder, and name it:", "", "```bash", "pip install rlenhance",
+              "Download this folder, and name it:", "", "```bash", "pip install .  # in a clone of rlenhance",
               f"rlenhance {command} photo.jpg{' --mask mask.png' if info.needs_mask else ''} --model ./FOLDER", "```",
               "", "```python", "from rlenhance import load_model", "",
               'model = load_model("FOLDER")  # image (N, C, H, W) in [0, 1] -> the same', "```", "",
