@@ -10,7 +10,7 @@ RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproje
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
 
-test: $(VENV)/.dev            ## the test suite (about ten minutes)
+test: $(VENV)/.dev            ## the test suite (about five minutes)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not statistical"
 
 test-slow: $(VENV)/.dev       ## what is slow: every command and example of the pages, notebooks, processes, killed trainings
