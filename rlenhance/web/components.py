@@ -256,7 +256,7 @@ class Controls:
 
     def of_model(self, label: Any) -> list[Any]:
         """Values of `adjusted` for another model."""
-        return [*self.values(self.service.choice(label), {}, None)[:-2], gr.skip(), gr.skip()]
+        return [*self.values(self.service.choice(label), {}, strength=1.0)[:-2], gr.skip(), gr.skip()]
 
     def ranges_of_model(self, label: Any) -> list[Any]:
         """Ranges of `adjusted`, and which of them are there, for a model."""
