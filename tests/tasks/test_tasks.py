@@ -104,7 +104,7 @@ def test_every_option_that_a_resumed_run_would_ignore_is_refused_by_name(task):
     """Whatever it is; those of the call and those that make a run longer are taken."""
     stored = task.Config()
     taken = {f"train.{name}" for name in ("resume", "auto_resume", "progress", "device", "devices", "plugin", "logger",
-                                      *stored.train.extends)}
+                                      "log_all_terms", *stored.train.extends)}
     for path, value in leaves(stored):
         given, name = changed(stored, path, value), path.partition(".")[2]
         if given is None:

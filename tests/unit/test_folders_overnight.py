@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rlenhance import io as photo_room
 from rlenhance.cli import main as cli
+from rlenhance.io import files as files_room
 from rlenhance.io import read, write
 
 
@@ -258,8 +258,8 @@ def test_a_warning_is_a_note(night, monkeypatch, capsys):
         warnings.warn("night.png: its date could not be kept", stacklevel=1)
         return plain(photo, kind)
 
-    plain = photo_room.encode
-    monkeypatch.setattr(photo_room, "encode", encode)
+    plain = files_room.encode
+    monkeypatch.setattr(files_room, "encode", encode)
     assert run("night.png") == 0
     assert "note: night.png: its date" in capsys.readouterr().err
     assert run("night.png", "--json", "--overwrite") == 0

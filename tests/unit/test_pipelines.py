@@ -171,8 +171,8 @@ def test_metadata_stay(folders, purpose, tmp_path):
     assert outcome.error is None
     result, before = read(outcome.written), read(source)
     assert result.metadata.dpi == before.metadata.dpi and result.metadata.exif
-    if purpose != "upscale":
-        assert result.metadata == before.metadata
+    if purpose != "upscale":  # what invents pixels says so in XMP: tests/unit/test_xmp.py
+        assert replace(result.metadata, xmp=before.metadata.xmp) == before.metadata
     json.dumps(dict(outcome.decision))
 
 

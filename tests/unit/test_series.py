@@ -264,7 +264,7 @@ def test_bad_frames_are_named_and_do_not_decide(burst, tmp_path, capsys):
 def test_a_recipe_replays_a_burst(burst, tmp_path):
     """With the same frames the recipe makes the same files."""
     first = _enhanced(tmp_path / "first", "--shared-decision", "--save-recipe", "done.json")
-    assert json.loads((tmp_path / "done.json").read_text())["together"] is True
+    assert json.loads((tmp_path / "done.json").read_text())["decision"] == "shared"
     again = _enhanced(tmp_path / "again", "--recipe", "done.json")
     assert all(np.array_equal(first[name], again[name]) for name in first)
 
