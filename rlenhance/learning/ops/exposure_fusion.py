@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from rlenhance.learning.ops.image import to_array, to_tensor
+from rlenhance.ops.exposure_fusion import fuse_exposures
 
 _FRAMES = (0.2, 0.42, 0.62)  # means of the synthesised exposures of one frame
 
@@ -52,10 +52,9 @@ def fuse(frames: Sequence[Tensor]) -> Tensor:
     Returns:
         (1, 3, H, W) in [0, 1].
 
-    Source: Mertens et al. 2007, with OpenCV's `MergeMertens`.
+    Source: Mertens et al. 2007, see `rlenhance.ops.exposure_fusion.fuse_exposures`.
     """
-    merged = cv2.createMergeMertens(1.0, 1.0, 1.0).process([to_array(frame, np.uint8) for frame in frames])
-    return to_tensor(np.clip(merged, 0, 1))
+    return to_tensor(fuse_exposures([to_array(frame, np.uint8) for frame in frames]))
 
 
 def pseudo_fusion(image: Tensor) -> Tensor:
