@@ -47,7 +47,7 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Complete what was named."""
     if arguments.mask is None and not arguments.auto_mask:
-        raise UsageError("what is to be filled is not said: --mask FILE (white is filled), or --auto-mask, which finds "
+        raise UsageError("say what is to be filled: --mask FILE (white is filled), or --auto-mask, which finds "
                          "black rectangles that were painted in")
     settings, plan = read_settings(arguments, CompleteSettings), plan_photos(arguments, CompleteSettings.suffix)
     masks = _masks(arguments.mask, plan)

@@ -168,7 +168,7 @@ def to_mask(mask: Any, picture: np.ndarray) -> np.ndarray:
         UsageError: no mask; another shape; nothing or everything is missing; no hole is found, or the picture is dark.
     """
     if mask is None:
-        raise UsageError('what is to be filled is not said: mask=array (H, W), True where pixels are missing, or '
+        raise UsageError('say what is to be filled: mask=array (H, W), True where pixels are missing, or '
                          'mask="auto", which finds black rectangles that were painted in')
     if isinstance(mask, str):
         return _found_mask(mask, picture)

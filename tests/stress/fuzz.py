@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.stress.registry import Broken, Case, Found, Property
 
 _INSTRUMENTED = ["rlenhance.io", "rlenhance.learning.data.tfrecords", "rlenhance.pipelines.looks",
-                 "rlenhance.pipelines.options", "rlenhance.pipelines.json_config", "rlenhance.core.json_files",
+                 "rlenhance.pipelines.options", "rlenhance.core.json_files",
                  "PIL.TiffImagePlugin", "PIL.PngImagePlugin", "PIL.JpegImagePlugin"]
 _SLOW = {"profile": 50, "picture": 4, "tiff_file": 3, "exif_kept": 5, "checksum": 10}  # times an input of the others
 _SECONDS = 2.0  # of CPU that one input of at most 64 KiB may take

@@ -1,5 +1,6 @@
 """The stress suite: its short form, and that it sees a crash, a hang, too much memory and a broken law."""
 
+import importlib.util
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rlenhance.core.errors import UsageError
-from tests.stress import registry, watch
+from tests.stress import fuzz, registry, watch
 from tests.stress.__main__ import main
 from tests.stress.registry import Broken, Case, Property
 
@@ -33,6 +34,11 @@ def test_every_property_holds_for_its_first_cases(tmp_path):
 def test_a_search_guided_by_coverage_ends_with_its_runs():
     """One search of each reader, of a few hundred inputs."""
     assert main(["--only", "fuzz", "--cases", "12"]) == 0
+
+
+def test_the_search_follows_modules_that_exist():
+    """A name that was moved would be searched without guidance, and nothing would say so."""
+    assert all(importlib.util.find_spec(name) for name in fuzz._INSTRUMENTED)
 
 
 def test_the_page_has_every_property():
