@@ -46,6 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Choose among what was named."""
     if arguments.frames < 1:
         raise UsageError(f"--frames must be at least 1; got {arguments.frames}")
+    if not arguments.enough > 0:
+        raise UsageError(f"--enough must be above 0 dB; got {arguments.enough:g}")
     from rlenhance.io.discovery import find_brackets
 
     failed = 0
@@ -64,6 +66,7 @@ def _choose(bracket: FoundBracket, arguments: argparse.Namespace) -> None:
     from rlenhance.pipelines.bracket_choice import best_frames
     from rlenhance.pipelines.fuse import align, check_sizes
 
+    bracket.check()
     open_photo, sizes = reader_of(arguments), []
     photos: list[Photo] = []
     for path in bracket.frames:

@@ -65,12 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_plan(plan, arguments)
     check_streams(plan)
-    frames = {str(bracket.frames[0]): bracket.frames for bracket in brackets}
+    by_first = {str(bracket.frames[0]): bracket for bracket in brackets}
 
     def fuse(photo: Photo) -> tuple[Photo, Mapping[str, Any]]:
         from rlenhance.pipelines.fuse import fuse_photos
 
-        return fuse_photos([photo, *map(open_photo, frames[photo.name][1:])])
+        bracket = by_first[photo.name]
+        bracket.check()
+        return fuse_photos([photo, *map(open_photo, bracket.frames[1:])])
 
     out = sys.stderr if any(job.target == STDIO for job in plan.jobs) else sys.stdout
     with Reporter(len(plan.jobs), out, arguments.json, arguments.quiet) as reporter, closing(

@@ -16,6 +16,8 @@ from rlenhance.io.containers import EXTENSIONS, endings_in_words
 STDIO = Path("-")
 #: Ending of lists of files.
 LIST = ".txt"
+#: Most frames of a bracket.
+MOST_FRAMES = 20
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,16 @@ class FoundBracket:
     frames: tuple[Path, ...]
     source: Path
     relative_dir: Path = Path()
+
+    def check(self) -> None:
+        """Refuse more frames than a bracket has: they are held in memory together.
+
+        Raises:
+            UsageError: names the first frame, the number and the limit.
+        """
+        if len(self.frames) > MOST_FRAMES:
+            raise UsageError(f"{self.frames[0]}: is one of {len(self.frames)} photographs, and a bracket has at most "
+                             f"{MOST_FRAMES}; name its frames, or give each scene a folder of its own (-r)")
 
 
 def find_brackets(words: Iterable[Path | str], *, recursive: bool = False,

@@ -14,6 +14,7 @@ from rlenhance import fuse
 from rlenhance.cli.main import main
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
+from rlenhance.io.discovery import MOST_FRAMES
 from rlenhance.io.photo import Metadata, Photo
 from rlenhance.ops.exposure_alignment import after, find_motion, moved
 from rlenhance.ops.exposure_fusion import fuse_exposures
@@ -224,6 +225,17 @@ def test_calls_that_are_refused(album, words, message, capsys):
     assert main(["fuse", *words]) == 2
     assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in album.rglob("*.png")} == before
+
+
+@pytest.mark.parametrize("command", ["fuse", "bracket"])
+def test_a_folder_of_all_photographs_is_no_bracket(album, frames, command, capsys):
+    """It fails before its frames are read, and the bracket beside it does not."""
+    for number in range(MOST_FRAMES + 1):
+        write(frames[0][:16, :16], album / f"brackets/many/{number}.png")
+    assert main([command, "brackets/many", "brackets/one"]) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"failed: brackets/many/0.png: is one of {MOST_FRAMES + 1} photographs, and")
+    assert "one" in told.out and "many" not in told.out
 
 
 def test_depth_grey_and_turned_frames(album, frames, capsys):
