@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -14,6 +16,11 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.envs.pixel_env import PixelEnv
 from rlenhance.learning.data import Batch
+
+# Gymnasium's AsyncVectorEnv forks on Linux. A forked process has none of the threads that torch started before, and
+# would wait for them without end at its first parallel operation: it computes with one thread, its own.
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 class ImageEnv(gymnasium.Env):

@@ -259,14 +259,19 @@ def test_no_step_of_any_environment_reads_a_tensor(name):
 @pytest.mark.slow
 @every_id
 def test_workers_hold_single_environments(name):
-    """Gymnasium's AsyncVectorEnv: an environment in each process, the same results as in one."""
+    """Gymnasium's AsyncVectorEnv: an environment in each process, the same results as in one. The process has computed
+    with several threads before, as a training does: the forked ones do not wait for these."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    torch.ones(1000, 1000).exp()
     env, own = (gymnasium.make_vec(name, 2, mode, **SMALL) for mode in ("async", "sync"))
     try:
         action = sample(env)
         assert data_equivalence(env.reset(seed=1), own.reset(seed=1), exact=True)
         assert data_equivalence(env.step(action)[:4], own.step(action)[:4], exact=True)
     finally:
-        env.close()
+        env.close(terminate=True)
+        torch.set_num_threads(threads)
 
 
 def equal(one, other):
