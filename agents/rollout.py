@@ -69,6 +69,7 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
     """One episode per image, without gradients.
 
     Args:
+        env: of any `autoreset_mode`; where the next episode begins in the last step, it is left out.
         preference: (B, P), encoded.
         generator: actions are drawn with it; None acts greedily.
         noise_block_size: blocks of so many agents along each side share their noise.
@@ -85,7 +86,8 @@ def collect_rollout(network: Any, env: PixelEnv, batch: Batch, preference: Tenso
         rollout.rewards.append(reward)
         if "agent_rewards" in info:
             rollout.agent_rewards.append(info["agent_rewards"])
-    rollout.is_recurrent, rollout.final_image = memory is not None, observation["image"]
+    last = info.get("final_obs", observation)  # with SAME_STEP autoreset the observation is the next episode's
+    rollout.is_recurrent, rollout.final_image = memory is not None, last["image"]
     return rollout
 
 

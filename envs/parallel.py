@@ -95,6 +95,9 @@ class ParallelImageEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
                                 "name": "rlenhance_parallel"}
 
     def __init__(self, env: PixelEnv, *, cells: tuple[int, int] = (8, 8), margin: int | None = None):
+        if not isinstance(env, PixelEnv):
+            raise UsageError(f"a ParallelImageEnv takes a PixelEnv; got {type(env).__name__}: in the place of "
+                             f"gymnasium.make(id, ...) use envs.parallel.parallel_env(id, ...)")
         if env.num_envs != 1 or env.metadata["autoreset_mode"] != AutoresetMode.DISABLED:
             raise UsageError(f"a ParallelImageEnv takes a PixelEnv of one image with autoreset_mode=DISABLED; got "
                              f"{env.num_envs} images, {env.metadata['autoreset_mode']}: use envs.parallel.parallel_env")

@@ -184,7 +184,9 @@ def test_what_does_not_fit_is_refused():
         parallel_env(size=16, curve={"agent_stride": 0})
     with pytest.raises(UsageError, match="margin lies between 0 and 15; got 16"):
         parallel_env(size=16, cells=(2, 2), margin=16)
-    two = gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=2, size=16)
+    with pytest.raises(UsageError, match=r"gymnasium\.make\(id, \.\.\.\) use envs\.parallel\.parallel_env"):
+        ParallelImageEnv(gymnasium.make("rlenhance/LowLight-v0", size=16))
+    two = gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=2, size=16, output="torch")
     with pytest.raises(UsageError, match=r"got 2 images.*parallel_env"):
         ParallelImageEnv(two)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gymnasium.vector import AutoresetMode
 
 from rlenhance.agents import A3C, A3CConfig, OptimizerConfig
 from rlenhance.agents.base import make_env
@@ -13,15 +14,18 @@ from rlenhance.agents.rollout import (
     discounted_returns,
     evaluate_actions,
     leave_one_out_baseline,
+    replay_rollout,
     scope_rewards,
 )
 from rlenhance.core.errors import UsageError
+from rlenhance.envs import PixelEnv
+from rlenhance.envs.transition import start, unweighted_gains
 from rlenhance.learning.actions import ACTION_SETS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.models import MODELS
 from rlenhance.learning.nn.distributions import JointDistribution, SquashedGaussian
 from rlenhance.learning.rewards import Reward, RewardWeights
-from tests.support.known_answer import policy
+from tests.support.known_answer import REWARD, policy
 
 
 def maps(*values):
@@ -91,6 +95,31 @@ def test_replay_scores_what_was_sampled(image, generator, kind, backbone):
     for level, value in scored.items():
         assert torch.allclose(value, torch.cat([p[level] for p in rollout.log_probs]), atol=1e-4)
         assert values[level].shape == value.shape
+
+
+class LargerPictures:
+    """A source of bright pictures of 24 pixels."""
+
+    def batch(self, step, count, part=slice(None)):
+        return Batch(torch.full((count, 3, 24, 24), 0.9)[part])
+
+    def with_seed(self, seed):
+        return self
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_a_rollout_ends_with_its_own_pictures_whatever_the_autoreset(generator, mode):
+    """Also where the environment draws pictures of another size, without references, in the last step."""
+    network, images = policy(), torch.rand(2, 3, 16, 16, generator=generator)
+    env = PixelEnv(network.actions, REWARD, horizon=network.horizon, preferences=network.preferences,
+                   source=LargerPictures(), num_envs=2, autoreset_mode=mode)
+    rollout = collect_rollout(network, env, Batch(images), torch.zeros(2, len(network.preferences)), generator)
+    episode, state = start(network.actions, REWARD, network.horizon, network.preferences, Batch(images),
+                           torch.zeros(2, len(network.preferences)))
+    again = replay_rollout(network, episode, state, rollout.actions, decide=False)
+    assert torch.equal(rollout.final_image, again.final_image)
+    assert torch.equal(torch.stack(rollout.rewards), torch.stack(again.rewards))
+    assert unweighted_gains(rollout.episode, images, rollout.final_image)
 
 
 CURVE = ACTION_SETS.create("curve", agent_stride=4, low=-1, high=1)
