@@ -255,3 +255,18 @@ def test_wrappers_of_one_image_serve_many(name):
     assert env.observation_space.contains(observation) and observation.dtype == np.uint8
     observation, reward, *_ = env.step(env.action_space.sample())
     assert env.observation_space.contains(observation) and reward.shape == (2,)
+
+
+@every_id
+def test_flat_actions_of_many_pictures_are_one_array_and_the_caller_begins_their_episodes(name):
+    """The form that TorchRL takes: no mapping, no autoreset."""
+    env = gymnasium.make_vec(name, 2, "sync", wrappers=[FlattenActions],
+                             vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED}, **SMALL)
+    env.reset(seed=0)
+    assert len(env.action_space.shape) == 2 and env.action_space.shape[0] == 2
+    ended = np.zeros(2, bool)
+    while not ended.any():
+        _, _, ended, _, info = env.step(env.action_space.sample())
+    assert ended.all() and "final_obs" not in info
+    observation, _ = env.reset()
+    assert (observation["remaining"] == 1).all()
