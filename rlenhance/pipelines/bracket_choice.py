@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
-from rlenhance.ops.exposure_fusion import fuse_exposures
+from rlenhance.ops.exposure_fusion import FusionsOfSets, fuse_exposures
 
 _SIDE = 128  # pixels of the longer side on which sets are tried
 _CANDIDATES = 10  # frames of which sets are made: 385 of up to four
@@ -46,24 +46,24 @@ def best_frames(frames: Sequence[np.ndarray], most: int) -> list[ChosenFrames]:
     factor = min(1.0, _SIDE / max(frames[0].shape[:2]))
     size = max(1, round(frames[0].shape[1] * factor)), max(1, round(frames[0].shape[0] * factor))
     small = [cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in frames]
-    whole, whole_small = fuse_exposures(frames), fuse_exposures(small)
+    whole, fusions = fuse_exposures(frames), FusionsOfSets(small)
+    whole_small = fusions.of(range(len(small)))
     tried = np.unique(np.linspace(0, len(frames) - 1, min(_CANDIDATES, len(frames))).round().astype(int)).tolist()
     found = []
     for count in range(1, min(most, len(frames)) + 1):
-        sets: dict[tuple[int, ...], float] = {numbers: _psnr(fuse_exposures([small[i] for i in numbers]), whole_small)
+        sets: dict[tuple[int, ...], float] = {numbers: _psnr(fusions.of(numbers), whole_small)
                 for numbers in (combinations(tried, count) if count < len(frames) else [tuple(range(len(frames)))])}
-        numbers = _ordered(max(sets.items(), key=lambda one: one[1])[0], small, whole_small)
+        numbers = _ordered(max(sets.items(), key=lambda one: one[1])[0], fusions, whole_small)
         found.append(ChosenFrames(numbers, _psnr(fuse_exposures([frames[i] for i in sorted(numbers)]), whole)))
     return found
 
 
-def _ordered(numbers: Sequence[int], frames: Sequence[np.ndarray], whole: np.ndarray) -> tuple[int, ...]:
+def _ordered(numbers: Sequence[int], fusions: FusionsOfSets, whole: np.ndarray) -> tuple[int, ...]:
     """Frames of a set so that each adds the most to those before it."""
     order: list[int] = []
     while len(order) < len(numbers):
         left = [number for number in numbers if number not in order]
-        order.append(max(left, key=lambda number: _psnr(
-            fuse_exposures([frames[i] for i in sorted([*order, number])]), whole)))
+        order.append(max(left, key=lambda number: _psnr(fusions.of(sorted([*order, number])), whole)))
     return tuple(order)
 
 
