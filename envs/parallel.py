@@ -82,7 +82,8 @@ class ParallelImageEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
     `PixelEnv` reported last, in tensors (`reward_terms`, `term_maps`; `regret` of `rlenhance/CurveOracle-v0`).
 
     Args:
-        env: a `PixelEnv` of one image with `autoreset_mode=DISABLED`.
+        env: a `PixelEnv` of one image with `autoreset_mode=DISABLED`, or what `gymnasium.make` gives; wrappers about
+            it are left out.
         cells: rows and columns of the grid; they divide the image's size and the grid of local agents.
         margin: pixels about a cell that its agent sees; None: half of its shorter side.
 
@@ -94,13 +95,14 @@ class ParallelImageEnv(pettingzoo.ParallelEnv):  # type: ignore[misc]
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 4, "is_parallelizable": True,
                                 "name": "rlenhance_parallel"}
 
-    def __init__(self, env: PixelEnv, *, cells: tuple[int, int] = (8, 8), margin: int | None = None):
-        if not isinstance(env, PixelEnv):
-            raise UsageError(f"a ParallelImageEnv takes a PixelEnv; got {type(env).__name__}: in the place of "
-                             f"gymnasium.make(id, ...) use envs.parallel.parallel_env(id, ...)")
-        if env.num_envs != 1 or env.metadata["autoreset_mode"] != AutoresetMode.DISABLED:
+    def __init__(self, env: PixelEnv | gymnasium.Env[Any, Any], *, cells: tuple[int, int] = (8, 8),
+                 margin: int | None = None):
+        if isinstance(env, gymnasium.Env):  # of gymnasium.make
+            env = getattr(env.unwrapped, "env", env)
+        if not isinstance(env, PixelEnv) or env.num_envs != 1 or env.autoreset_mode != AutoresetMode.DISABLED:
             raise UsageError(f"a ParallelImageEnv takes a PixelEnv of one image with autoreset_mode=DISABLED; got "
-                             f"{env.num_envs} images, {env.metadata['autoreset_mode']}: use envs.parallel.parallel_env")
+                             f"{getattr(env, 'num_envs', 'no')} images, {getattr(env, 'autoreset_mode', type(env))}: "
+                             f"use envs.parallel.parallel_env")
         if "local" not in env.actions.scopes:
             raise UsageError("there are no local agents here, only a global one: give the action set some "
                              "(agent_stride=8), or use gymnasium.make with envs.GlobalAction")
@@ -283,8 +285,7 @@ def parallel_env(env_id: str = "rlenhance/LowLight-v0", *, cells: tuple[int, int
         >>> env.observation_space("cell_3_5").shape, env.action_space("cell_3_5")
         ((10, 8, 8), Box(-1.0, 1.0, (1,), float32))
     """
-    inner: Any = gymnasium.make(env_id, **arguments).unwrapped
-    return ParallelImageEnv(inner.env, cells=cells, margin=margin)
+    return ParallelImageEnv(gymnasium.make(env_id, **arguments), cells=cells, margin=margin)
 
 
 for _id in ENV_IDS:

@@ -184,11 +184,17 @@ def test_what_does_not_fit_is_refused():
         parallel_env(size=16, curve={"agent_stride": 0})
     with pytest.raises(UsageError, match="margin lies between 0 and 15; got 16"):
         parallel_env(size=16, cells=(2, 2), margin=16)
-    with pytest.raises(UsageError, match=r"gymnasium\.make\(id, \.\.\.\) use envs\.parallel\.parallel_env"):
-        ParallelImageEnv(gymnasium.make("rlenhance/LowLight-v0", size=16))
-    two = gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=2, size=16, output="torch")
-    with pytest.raises(UsageError, match=r"got 2 images.*parallel_env"):
-        ParallelImageEnv(two)
+    two = gymnasium.make_vec("rlenhance/LowLight-v0", num_envs=2, size=16)
+    for other, message in ((two, r"got 2 images.*parallel_env"), (gymnasium.make("CartPole-v1"), "got no images")):
+        with pytest.raises(UsageError, match=message):
+            ParallelImageEnv(other)
+
+
+def test_an_environment_of_gymnasium_is_taken():
+    """As it is, or in wrappers of Gymnasium."""
+    made = gymnasium.make("rlenhance/LowLight-v0", size=16)
+    for env in (made, made.unwrapped, gymnasium.wrappers.RecordEpisodeStatistics(made)):
+        assert len(ParallelImageEnv(env, cells=(2, 2)).possible_agents) == 5
 
 
 def test_wrong_steps_and_images_are_refused():
