@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"environments need {error.name}, of the extra train: {install_line('train')}",
                               name=error.name) from error
 
+from rlenhance.envs.bracket import BracketEnv, BracketSceneEnv
 from rlenhance.envs.completion import CompletionEnv
 from rlenhance.envs.curve_oracle import CurveOracleEnv, CurveOracleImageEnv, InvertibleCurveSource
 from rlenhance.envs.denoise import DenoiseEnv
@@ -39,13 +40,17 @@ _ENTRY_POINTS = {"LowLight": "make_lowlight", "Denoise": "make_denoise", "Comple
                  "SelfEnhance": "make_self_enhance", "CurveOracle": "make_curve_oracle",
                  "Toolchain": "make_toolchain"}
 
-#: Ids that this package registers.
+#: Ids that this package registers for environments in which every pixel is an agent.
 ENV_IDS = tuple(f"rlenhance/{name}-v0" for name in _ENTRY_POINTS)
 
 for _name, _id in zip(_ENTRY_POINTS, ENV_IDS, strict=True):
     if _id not in gymnasium.registry:
         gymnasium.register(_id, entry_point=f"rlenhance.envs:{_name}ImageEnv",
                            vector_entry_point=f"rlenhance.envs:{_ENTRY_POINTS[_name]}")
+
+if "rlenhance/Bracket-v0" not in gymnasium.registry:  # one agent, which holds a camera
+    gymnasium.register("rlenhance/Bracket-v0", entry_point="rlenhance.envs:BracketSceneEnv",
+                       vector_entry_point="rlenhance.envs:BracketEnv")
 
 # Those of installed distributions: "Read-v0" -> where its class lies, which is imported when it is made.
 _VECTOR = {point.name: point.value for point in entry_points(group="rlenhance.vector_envs")}
@@ -55,8 +60,8 @@ for _point in entry_points(group="rlenhance.envs"):
         gymnasium.register(_id, entry_point=_point.value, vector_entry_point=_VECTOR.get(_point.name))
 
 __all__ = [
-    "ENV_IDS", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv", "CurveOracleImageEnv",
-    "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv", "InvertibleCurveSource",
-    "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv",
+    "ENV_IDS", "BracketEnv", "BracketSceneEnv", "CompletionEnv", "CompletionImageEnv", "CurveOracleEnv",
+    "CurveOracleImageEnv", "DenoiseEnv", "DenoiseImageEnv", "FlattenActions", "GlobalAction", "ImageEnv",
+    "InvertibleCurveSource", "LowLightEnv", "LowLightImageEnv", "PixelEnv", "SelfEnhanceEnv", "SelfEnhanceImageEnv",
     "ToolchainEnv", "ToolchainImageEnv", "TorchToNumpy", "Uint8Observation", *_ENTRY_POINTS.values(),
 ]
