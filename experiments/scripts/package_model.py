@@ -15,7 +15,7 @@ from rlenhance.core.errors import UsageError
 from rlenhance.experiments.core.cli import run_cli
 from rlenhance.experiments.tasks.controllability import without_effect
 from rlenhance.hub import shipped as weights
-from rlenhance.hub.shipped import COMMANDS
+from rlenhance.hub.shipped import CALLS
 from rlenhance.io.files import write_atomically
 from rlenhance.learning.data import ImageCache, load_split, sample_photographs
 from rlenhance.learning.hub.checkpoint import find_checkpoint, load_network, read_config, save_checkpoint
@@ -80,7 +80,7 @@ def main(run: Annotated[Path, tyro.conf.Positional], name: str, card: Path, defa
     if default:
         write_atomically(out / weights.DEFAULT, f"{name}\n".encode())
     print(f"{place}: {size:,} bytes{', the default' if default else ''}; try it with\n"
-          f"  rlenhance {COMMANDS[network.purpose]} PHOTO --model {name}")
+          f"  rlenhance {CALLS[network.purpose]} PHOTO --model {name}")
     return place
 
 

@@ -15,5 +15,5 @@ __version__ = "0.2.0"
 ArrayAction: TypeAlias = "Mapping[str, np.ndarray]"
 
 #: What a trained model is for.
-Purpose = Literal["enhance", "denoise", "completion", "upscale", "restore"]
+Purpose = Literal["enhance", "denoise", "completion", "upscale", "restore", "bracket"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)

@@ -74,6 +74,10 @@ def direct_opener(spec: Mapping[str, Any]) -> Callable[[Mapping[str, Any], Mappi
         from rlenhance.engine.tool_gains import ToolGains
 
         return ToolGains
+    if spec.get("name") == "bracket_values":
+        from rlenhance.engine.bracket_network import BracketNetwork
+
+        return BracketNetwork
     if spec.get("name") == "prior":
         from rlenhance.engine.completion import ResidualCompletion
 

@@ -28,7 +28,9 @@ LARGEST = 2_000_000
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 #: The command of each purpose, which is also the verb.
 COMMANDS: Mapping[Purpose, str] = {"enhance": "enhance", "denoise": "denoise", "completion": "complete",
-                                   "upscale": "upscale", "restore": "restore"}
+                                   "upscale": "upscale", "restore": "restore", "bracket": "bracket"}
+#: What stands before a photograph on a command line.
+CALLS: Mapping[Purpose, str] = {**COMMANDS, "bracket": "bracket --next"}
 _RUNS = Path("runs/lol")
 
 

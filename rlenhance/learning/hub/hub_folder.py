@@ -16,7 +16,7 @@ from rlenhance.core.errors import UsageError, one_line
 from rlenhance.engine import networks
 from rlenhance.engine.onnx_file import read_facts
 from rlenhance.hub.info import CONFIG, FORMAT, MODEL, ModelInfo, file_digest, find_checkpoint, read_config, read_info
-from rlenhance.hub.shipped import CARD, COMMANDS, FOLDER, README, card_text, locate
+from rlenhance.hub.shipped import CALLS, CARD, FOLDER, README, card_text, locate
 from rlenhance.io.files import remove_leftovers, write_bytes
 from rlenhance.learning.hub.checkpoint import load_network, save_checkpoint
 from rlenhance.learning.hub.onnx import export_model
@@ -27,7 +27,8 @@ GRAPH, SCORES = "model.onnx", "metrics.json"
 _FILES = frozenset((README, GRAPH, SCORES, CONFIG, MODEL))
 _EXPORTS = (".export.onnx", ".int8.onnx")  # endings of what `rlenhance.engine` computes with, and of 0.2's in 8 bits
 _TAGS = {"enhance": "low-light-enhancement", "denoise": "denoising", "completion": "inpainting",
-         "upscale": "super-resolution", "restore": "image-restoration"}
+         "upscale": "super-resolution", "restore": "image-restoration",
+         "bracket": "exposure-bracketing"}
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,13 @@ def make_card(name: str, info: ModelInfo, scores: Mapping[str, float], text: str
                   "      type: validation", "    metrics:"]
         for key, value in scores.items():
             lines += [f"    - type: {yaml_text(key.removeprefix('val/'))}", f"      value: {value:.6g}"]
-    command = COMMANDS[info.purpose]
+    command = CALLS[info.purpose]
+    python = ["", "```python", "from rlenhance import load_model", "",
+              'model = load_model("FOLDER")  # image (N, C, H, W) in [0, 1] -> the same', "```"]
     lines += ["---", "", f"# {one_line(name)}", "", *([text.partition("\n\n")[0], ""] if text else []), "## Use", "",
               "Download this folder, and name it:", "", "```bash", "pip install .  # in a clone of rlenhance",
               f"rlenhance {command} photo.jpg{' --mask mask.png' if info.needs_mask else ''} --model ./FOLDER", "```",
-              "", "```python", "from rlenhance import load_model", "",
-              'model = load_model("FOLDER")  # image (N, C, H, W) in [0, 1] -> the same', "```", "",
+              *(python if info.purpose != "bracket" else []), "",
               f"Purpose: {info.purpose}; scale {info.scale}; {'grey' if info.channels == 1 else 'RGB'} pictures; "
               f"{describe_preferences(info.effective_preferences, info.auto_preferences, flags=True)}."]
     if info.plugins:

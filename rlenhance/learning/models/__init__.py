@@ -4,6 +4,7 @@ A *model* is one thing everywhere: `(image, mask=None, preference=None) -> image
 """
 
 from rlenhance.learning.models.base import MODELS, FeedForwardModel, ImageNetwork, Policy
+from rlenhance.learning.models.bracket_values import BracketValues
 from rlenhance.learning.models.completers import (
     CompletionNet,
     ConvLSTMCompleter,
@@ -30,11 +31,11 @@ from rlenhance.learning.models.toolchain_policy import ToolchainPolicy
 from rlenhance.learning.models.warm_start import warm_start
 
 __all__ = [
-    "MODELS", "RL_RESTORE", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "CompletionNet", "CompletionPolicy",
-    "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "Enlarger", "EpisodeTrace", "FFDNet",
-    "FeedForwardModel", "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork", "KernelDenoiser",
-    "LatentEpisode", "MRPNetSR", "NoiseConditionedModel", "Observation", "PatchDenoiser", "PictureToPicture",
-    "PixelPolicy", "PixelRL", "Policy", "RLRestorePolicy", "RLRestoreTool", "ReLLIE", "ResidualCompleter",
-    "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy", "ZeroDCE",
-    "build_model", "make_observation", "warm_start",
+    "MODELS", "RL_RESTORE", "SCALES", "TOOL_NAMES", "BaseFilterPolicy", "BracketValues", "CompletionNet",
+    "CompletionPolicy", "CompletionRestorer", "ConvLSTMCompleter", "DenoisingUNet", "Enlarger", "EpisodeTrace",
+    "FFDNet", "FeedForwardModel", "FilterPolicy", "GatedPixelRNNCompleter", "GreedyEpisode", "ImageNetwork",
+    "KernelDenoiser", "LatentEpisode", "MRPNetSR", "NoiseConditionedModel", "Observation", "PatchDenoiser",
+    "PictureToPicture", "PixelPolicy", "PixelRL", "Policy", "RLRestorePolicy", "RLRestoreTool", "ReLLIE",
+    "ResidualCompleter", "Restorer", "SmallTools", "ToolGains", "ToolPlanner", "ToolchainPolicy", "TouchUpPolicy",
+    "ZeroDCE", "build_model", "make_observation", "warm_start",
 ]

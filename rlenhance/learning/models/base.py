@@ -24,8 +24,8 @@ class ImageNetwork(nn.Module):
 
     Attributes:
         spec: name in `MODELS` and constructor arguments, stamped by `MODELS.create`.
-        purpose: what the network is for: "enhance", "denoise", "completion", "upscale", or "restore" (it
-            chooses among tools).
+        purpose: what the network is for: "enhance", "denoise", "completion", "upscale", "restore" (it
+            chooses among tools), or "bracket" (it chooses exposures).
         scale: sides of the output over those of the input.
         channels: of the images that it takes, 1 (grey) or 3 (RGB).
         needs_mask: whether it needs a mask.
