@@ -42,7 +42,7 @@ from rlenhance.experiments.core.task import Session, Task
 from rlenhance.experiments.core.train import rlenhance_command
 from rlenhance.experiments.tasks.lowlight_baselines import Baseline, fit_baselines
 from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig, load_pictures, with_more_light
-from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator, score
+from rlenhance.experiments.tasks.lowlight_evaluate import LowLightEvaluator, score, stop_by_reward
 from rlenhance.experiments.tasks.lowlight_policy import (
     PolicyConfig,
     actions_of,
@@ -74,6 +74,7 @@ from rlenhance.learning.rewards.custom import registered_sources
 from rlenhance.ops.plane_statistics import DEFAULT_EXPOSURE
 
 _VALIDATION_SIDE, _VALIDATION_PICTURES, _BASELINE_PICTURES = 128, 48, 96
+_RULE_SIDE = 64  # pixels, on which the rule is fitted to the reward
 _PATIENCE = 4  # validations of a demonstration
 def reward_hint(default: str) -> str:
     """All reward terms, and their weights where none is given."""
@@ -323,8 +324,12 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
     def report(self, session: Session, fitted: FitResult) -> dict[str, dict[str, float]]:
         config, data, run, validation = session.config, session.data, session.run, session.evaluator.pictures
         learner, baselines = config.train.learner, self.baselines(config, data)
-        rows = {baselines[name].name: score(baselines[name], validation) for name in ("input", "constant", "stop")}
-        rows[learner] = score(load_model(run.path / "best"), validation)
+        reward = self.reward(config) if LEARNERS[learner].is_policy else None
+        rules = [baselines[name] for name in ("input", "constant", "stop")]
+        if reward is not None:
+            rules.append(stop_by_reward(data.load("train", limit=_BASELINE_PICTURES, side=_RULE_SIDE), reward))
+        rows = {rule.name: score(rule, validation, reward) for rule in rules}
+        rows[learner] = score(load_model(run.path / "best"), validation, reward)
         run.draw_curves({name: row["psnr"] for name, row in rows.items()
                          if "psnr" in row and name not in ("input", learner)})
         monitor = self.monitor(config)
@@ -336,10 +341,13 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
             if f"val/reward/{name}" in fitted.best:
                 print(f"  reward term {name}: {fitted.best[f'val/reward/{name}']:+.4f} over an episode, unweighted")
         names = ["psnr", "ssim", "mean"] if "psnr" in next(iter(rows.values())) else ["mean", "clipped"]
+        names += ["reward"] * (reward is not None)
         width = max(34, *(len(name) + 2 for name in rows))
         for name, row in rows.items():
             print(f"  {name:<{width}}" + "  ".join(f"{column.upper() if column in ('psnr', 'ssim') else column} "
                                               f"{row[column]:.3f}" for column in names))
+        if reward is not None:
+            print(f"  {_learned(learner, rows[learner]['reward'], rows[rules[-1].name]['reward'], reward)}")
         if config.data.data is None:
             print(f"  (a demonstration: the rules' one number was chosen on {len(data.splits.train)} pictures)")
         some = data.splits.val[:: max(1, len(data.splits.val) // 16)]
@@ -351,6 +359,16 @@ class LowLightTask(Task[LowLightConfig, Dataset]):
               f"  {rlenhance_command()} enhance {os.path.relpath(dark)} --model {run.path / 'best'}"
               f"{plugin_words(config.train.plugin)}")
         return rows
+
+
+def _learned(learner: str, own: float, rule: float, reward: Reward) -> str:
+    """What a policy has learned, in a sentence."""
+    if own < rule:
+        return (f"{learner} earns {own:.2f} of the reward, and the rule that suits the reward best {rule:.2f}: it has "
+                f"not learned enough; give it more minutes")
+    blind = "" if reward.weights.needs_reference else ", which it never saw: it learned from the reward alone"
+    return (f"{learner} learned to earn more of the reward ({own:.2f}) than the rule that suits the reward best "
+            f"({rule:.2f}); PSNR is the distance to references{blind}")
 
 
 LOWLIGHT = LowLightTask()

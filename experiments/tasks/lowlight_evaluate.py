@@ -24,6 +24,7 @@ from rlenhance.experiments.core.markdown import text_table
 from rlenhance.experiments.core.migrate import BEFORE
 from rlenhance.experiments.core.scores import Baseline, mean_scores
 from rlenhance.experiments.tasks.controllability import adaptivity, controllability, enhance, well_exposed
+from rlenhance.experiments.tasks.lowlight_baselines import stop_at_mean
 from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
 from rlenhance.experiments.tasks.relit_scenes import real_scenes, relit_scenes
 from rlenhance.hub.info import read_info
@@ -35,6 +36,7 @@ from rlenhance.learning.models import GreedyEpisode, Policy, build_model
 from rlenhance.learning.ops.image import resize
 from rlenhance.learning.rewards import Reward, Transition
 
+_LEVELS = [round(0.25 + 0.025 * number, 3) for number in range(17)]  # mean brightness at which a rule stops
 _WATCHED = 16  # pictures for --watch: whole ones fill the memory
 
 
@@ -69,8 +71,9 @@ def enhance_batch(model: Callable[..., Tensor], batch: Batch) -> Tensor:
     return enhance(model, batch.image)
 
 
-def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, float]:
-    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took."""
+def score(model: Callable[..., Tensor], pictures: Sequence[Batch], reward: Reward | None = None) -> dict[str, float]:
+    """Mean scores over pictures, and the CPU milliseconds per megapixel that the model took; with a reward `reward`,
+    what its state terms give for the way from the input to the output, weighted."""
     rows, seconds, pixels = [], 0.0, 0
     with torch.no_grad():
         for batch in pictures:
@@ -78,8 +81,19 @@ def score(model: Callable[..., Tensor], pictures: Sequence[Batch]) -> dict[str, 
             output = enhance_batch(model, batch)
             seconds += time.process_time() - begun
             pixels += output.shape[-1] * output.shape[-2]
-            rows.append(score_picture(output, batch))
+            rows.append(score_picture(output, batch, reward))
+            if reward is not None:
+                rows[-1]["reward"] = sum(reward.weights[name.partition("/")[2]] * rows[-1].pop(name)
+                                         for name in [*rows[-1]] if name.startswith("term/"))
     return {**mean_scores(rows), "cpu_ms_per_megapixel": 1e9 * seconds / pixels}
+
+
+def stop_by_reward(pictures: Sequence[Batch], reward: Reward) -> Baseline:
+    """Stop at mean, at the level that earns most of a reward on these pictures: the rule for what a policy is asked."""
+    def rule(level: float) -> Baseline:
+        return Baseline(f"stop at mean {level:g}, by the reward", lambda batch: stop_at_mean(batch.image, level))
+
+    return max(map(rule, _LEVELS), key=lambda found: score(found, pictures, reward)["reward"])
 
 
 @dataclass
