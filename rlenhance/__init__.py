@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rlenhance.learning.rewards import Reward, RewardWeights
     from rlenhance.learning.rewards import action_term as register_action_term
     from rlenhance.learning.rewards import state_term as register_reward_term
+    from rlenhance.pipelines.bracket import BracketPlanner
     from rlenhance.pipelines.complete import Completer
     from rlenhance.pipelines.denoise import Denoiser
     from rlenhance.pipelines.enhance import Enhancer
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 # Loaded on first use: the command's help must not wait for NumPy, and most of them do without torch.
 _HOMES = {
     "Batch": ("rlenhance.learning.data", "Batch"),
+    "BracketPlanner": ("rlenhance.pipelines.bracket", "BracketPlanner"),
     "Completer": ("rlenhance.pipelines.complete", "Completer"),
     "Denoiser": ("rlenhance.pipelines.denoise", "Denoiser"),
     "Enhancer": ("rlenhance.pipelines.enhance", "Enhancer"),
@@ -68,9 +70,9 @@ _HOMES = {
     "write": ("rlenhance.io", "write"),
 }
 __all__ = [
-    "Batch", "Completer", "Denoiser", "Enhancer", "PhotoRestorer", "Reward", "RewardWeights", "Upscaler", "fuse",
-    "list_models", "load_model", "load_plugin", "read", "register_action_set", "register_action_term",
-    "register_backbone", "register_model", "register_reward_term", "register_tool", "write",
+    "Batch", "BracketPlanner", "Completer", "Denoiser", "Enhancer", "PhotoRestorer", "Reward", "RewardWeights",
+    "Upscaler", "fuse", "list_models", "load_model", "load_plugin", "read", "register_action_set",
+    "register_action_term", "register_backbone", "register_model", "register_reward_term", "register_tool", "write",
 ]
 
 

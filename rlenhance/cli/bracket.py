@@ -1,4 +1,4 @@
-"""`rlenhance bracket`: which frames of a bracket are enough."""
+"""`rlenhance bracket`: which frames of a bracket are enough, and which exposure to take next."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlenhance.cli.next_shot import add_next_shot, run_next_shot
 from rlenhance.cli.photo_command import add_limits, reader_of
 from rlenhance.cli.reports import name_flags
 from rlenhance.core.errors import UsageError, describe_failure, printable
@@ -25,21 +26,23 @@ _SIDE = 512  # pixels of the longer side on which frames are compared
 def add(commands: Any) -> None:
     """Describe the command to the parser."""
     bracket = commands.add_parser(
-        "bracket", help="choose the few frames of a bracket that are enough",
+        "bracket", help="choose the frames of a bracket: of those that exist, or the next to take",
         description="Of the frames of a bracket: which few are enough, and what their fusion lacks of the fusion of "
-                    "all (PSNR in dB; 40 dB is not visible). Exit status: 0, or 2 where something was refused or a "
-                    "bracket failed.")
-    bracket.add_argument("photos", nargs="+", type=Path, metavar="PHOTO|DIR",
+                    "all (PSNR in dB; 40 dB is not visible). With --next: which exposure the camera takes after the "
+                    "shots so far, by a planner that learned it. Exit status: 0, or 2 where something was refused or "
+                    "a bracket failed.")
+    bracket.add_argument("photos", nargs="*", type=Path, metavar="PHOTO|DIR",
                          help="the frames of one bracket, in any order; or folders, each with the frames of one")
     bracket.add_argument("-r", "--recursive", action="store_true", help="folders with all folders below them")
     bracket.add_argument("--frames", type=int, default=4, metavar="N",
-                         help="the most frames that are kept (default: 4)")
+                         help="the most frames that are kept, or taken in all (default: 4)")
     bracket.add_argument("--enough", type=float, default=_ENOUGH, metavar="DB",
                          help=f"fewer frames are enough where they reach this (default: {_ENOUGH:g})")
+    add_next_shot(bracket)
     add_limits(bracket)
-    bracket.add_argument("--json", action="store_true", help="a JSON object per bracket")
+    bracket.add_argument("--json", action="store_true", help="a JSON object per bracket, or of the next shot")
     bracket.add_argument("-q", "--quiet", action="store_true",
-                         help="print the paths of the frames alone")
+                         help="print the names of the frames alone, or the step alone")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,6 +51,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--frames must be at least 1; got {arguments.frames}")
     if not arguments.enough > 0:
         raise UsageError(f"--enough must be above 0 dB; got {arguments.enough:g}")
+    if arguments.shots is not None:
+        return run_next_shot(arguments)
+    if not arguments.photos:
+        raise UsageError("no frames are named; name a folder with a bracket, or the shots so far with --next")
     from rlenhance.io.discovery import find_brackets
 
     failed = 0

@@ -7,7 +7,8 @@ import re
 import struct
 import time
 from collections.abc import Iterator
-from typing import Any
+from math import log2
+from typing import Any, NamedTuple
 
 from rlenhance.io.directory import EXIF_IFD, GPS_IFD, Directories, Entry, Tags, directory_bytes
 
@@ -22,6 +23,7 @@ _LAYOUT = frozenset({
 _OF_THE_PHOTO = {270, 271, 272, 305, 306, 315, 33432, EXIF_IFD, GPS_IFD}
 _MAKER_NOTE = 0x927C
 _TAKEN, _FRACTION = 0x9003, 0x9291  # date and time as text, and the digits after the second
+_SECONDS, _F_NUMBER, _ISO = 0x829A, 0x829D, 0x8827
 
 
 def _first(block: bytes | bytearray) -> tuple[str, int]:
@@ -205,20 +207,64 @@ def read_raw_exif(data: bytes) -> bytes | None:
     return make_block(_drop_maker_note(tags))  # its offsets refer to the source file, and it may be megabytes long
 
 
+class Exposure(NamedTuple):
+    """How a photograph was exposed.
+
+    Attributes:
+        seconds: of the shutter.
+        f_number: of the aperture; None where it is not stated.
+        iso: sensitivity; None where it is not stated.
+    """
+
+    seconds: float
+    f_number: float | None = None
+    iso: float | None = None
+
+    @property
+    def stops(self) -> float:
+        """The logarithm, base 2, of the light that counts: 0 for a second at f/1 and ISO 100; what is not stated is 0.
+
+        Example:
+            >>> Exposure(1 / 64, 4.0, 400).stops
+            -8.0
+        """
+        aperture = 0.0 if self.f_number is None else 2 * log2(self.f_number)
+        return log2(self.seconds) - aperture + (0.0 if self.iso is None else log2(self.iso / 100))
+
+
+def exposure_of(block: bytes | None) -> Exposure | None:
+    """How a photograph was exposed; None where its EXIF states no time.
+
+    Args:
+        block: EXIF without a prefix.
+    """
+    found = [entry.values()[0] if entry is not None and entry.length else 0.0
+             for entry in map(_of_exif(block).get, (_SECONDS, _F_NUMBER, _ISO))]
+    seconds, f_number, iso = (value if 0 < value < float("inf") else None for value in found)
+    return None if seconds is None else Exposure(seconds, f_number, iso)
+
+
 def capture_time(block: bytes | None) -> float | None:
     """When a photograph was taken by the clock of its camera, in seconds of no zone; None where that is not said.
 
     Args:
         block: EXIF without a prefix.
     """
+    entries = _of_exif(block)
     try:
-        reader = Directories(block or b"")
-        of_exif = reader.tags(reader.first).get(EXIF_IFD)
-        words = {tag: entry.data.rstrip(b"\0 ").decode("ascii") for tag, entry in (
-            of_exif.items() if isinstance(of_exif, dict) else ()) if tag in (_TAKEN, _FRACTION)
-            and isinstance(entry, Entry)}
+        words = {tag: entries[tag].data.rstrip(b"\0 ").decode("ascii") for tag in (_TAKEN, _FRACTION) if tag in entries}
         seconds = calendar.timegm(time.strptime(words[_TAKEN], "%Y:%m:%d %H:%M:%S"))
-    except (ValueError, KeyError, struct.error):
+    except (ValueError, KeyError):
         return None
     fraction = words.get(_FRACTION, "")
     return seconds + (float(f"0.{fraction}") if fraction.isdecimal() else 0.0)
+
+
+def _of_exif(block: bytes | None) -> dict[int, Entry]:
+    """The values of the EXIF directory of a block; none where it has none, or is damaged."""
+    try:
+        reader = Directories(block or b"")
+        inner = reader.tags(reader.first).get(EXIF_IFD)
+    except (ValueError, struct.error):
+        return {}
+    return {tag: entry for tag, entry in (inner.items() if isinstance(inner, dict) else ()) if isinstance(entry, Entry)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -22,6 +23,7 @@ MOST_SCANS = 64
 MOST_METADATA = 300
 _MOST_SEGMENTS = 10_000
 _SOF0, _SOS, _EOI, _COMMENT, _APP = 0xC0, 0xDA, 0xD9, 0xFE, range(0xE0, 0xF0)
+_FRAMES = {*range(_SOF0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _ALONE = {0x01, *range(0xD0, 0xD8), 0xD8}  # markers without a length
 _MARKER = re.compile(rb"\xff+[^\xff\x00]", re.DOTALL)
 _EXIF, _PICTURES = b"Exif\0\0", b"MPF\0"
@@ -76,6 +78,22 @@ def is_complete(data: bytes) -> bool:
     while (found := _MARKER.search(data, at)) and data[found.end() - 1] != _SOS:
         at = _end(data, found.end() - 2)
     return data.find(bytes([0xFF, _EOI]), at) >= 0
+
+
+def size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels, as its frame header states them.
+
+    Raises:
+        ValueError: it has none.
+    """
+    at = 2
+    while (found := _MARKER.search(data, at)) and data[found.end() - 1] != _SOS:
+        start, marker = found.end() - 2, data[found.end() - 1]
+        if marker in _FRAMES and len(data) >= start + 9:
+            height, width = struct.unpack_from(">HH", data, start + 5)
+            return width, height
+        at = _end(data, start)
+    raise ValueError("its frame header is missing")
 
 
 def _end(data: bytes, start: int) -> int:

@@ -56,7 +56,7 @@ def test_the_command_names_the_frames_that_are_enough(place, capsys):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["seven", "--frames", "0"], "--frames must be at least 1"),
+    ([], "no frames are named"), (["seven", "--frames", "0"], "--frames must be at least 1"),
     (["seven", "--enough", "0"], "--enough must be above 0 dB; got 0"),
     (["nothing"], "nothing: no such file"), (["seven/0.png"], "two frames or more"),
     (["seven/0.png", "seven"], "or folders with a bracket each")])

@@ -31,6 +31,7 @@ COMMANDS = {
     "variants": "variants night.png -o looks.png --presets natural --exposures 0.5 --strengths 1",
     "watch": "watch arriving -o arrived --once --stable-for 0",
     "fuse": "fuse day.png darker.png -o fused.png", "bracket": "bracket day.png darker.png",
+    "bracket, the next shot": "bracket --next day.png",
     "compare": "compare night.png day.png -o sheet.png",
     "models": "models", "presets": "presets", "doctor": "doctor",
     "score": "score day.png --reference night.png",

@@ -14,7 +14,7 @@ from rlenhance.io.own_files import KINDS, is_own, write_sheet
 
 #: Options that name a file or a folder which is read, or a folder whose files have checks of their own.
 READ = {"--mask", "--runs", "--match-style", "--look", "--recipe", "--card", "--region", "--tool-weights",
-        "--reference", "--source", "--hub"}
+        "--reference", "--source", "--hub", "--next"}
 #: The words that a command needs beside the option; {photo} is a photograph.
 WORDS = {"learn": ["before", "after"], "taste": ["{photo}", "--simulate"], "export": ["-m", "natural"]}
 REQUIRED = {"learn": ["-o", "look.json"], "taste": ["-o", "look.json"]}
