@@ -28,6 +28,8 @@ FROM_YCC = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 PICTURE_SCALE, NOISE_SCALE = 4.0, 8.0
 #: Numbers of a pixel that blend the next coarser level in: for luma, and for chroma.
 ALPHAS = 2
+#: Logits beyond it, of either sign, count as it; kernels.c has the same.
+MOST_LOGIT = 60.0
 
 _BAND = 1 << 18  # logits of a band, which stay in a core's cache
 
@@ -129,7 +131,7 @@ class Head:
         """What `filter_rows` does, in NumPy."""
         taps, side, pixels = self.side**2, self.side, self.pixels
         spread = _shuffled(logits[..., : 2 * taps * pixels**2], pixels)
-        weights = np.exp(spread.reshape(2, taps, *spread.shape[1:]).clip(-60, 60))
+        weights = np.exp(spread.reshape(2, taps, *spread.shape[1:]).clip(-MOST_LOGIT, MOST_LOGIT))
         weights /= weights.sum(axis=1, keepdims=True)
         rows = slice(pixels * first, pixels * first + spread.shape[1])
         windows = np.lib.stride_tricks.sliding_window_view(

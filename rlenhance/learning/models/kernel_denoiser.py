@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rlenhance.core.errors import UsageError
-from rlenhance.engine.pixel_kernels import ALPHAS, FROM_YCC, NOISE_SCALE, PICTURE_SCALE, TO_YCC, outputs_of
+from rlenhance.engine.pixel_kernels import ALPHAS, FROM_YCC, MOST_LOGIT, NOISE_SCALE, PICTURE_SCALE, TO_YCC, outputs_of
 from rlenhance.learning.models.base import MODELS
 from rlenhance.learning.models.denoiser import NoiseConditionedModel
 from rlenhance.ops.noise_estimation import LARGEST_NOISE
@@ -141,9 +141,11 @@ def apply_kernels(planes: Tensor, logits: Sequence[Tensor], side: int) -> Tensor
 
 
 def convolve_each(planes: Tensor, logits: Tensor, side: int) -> Tensor:
-    """Each pixel's own convex filters: (N, 3, H, W), and (N, 2 side^2, H, W) for luma and chroma -> (N, 3, H, W)."""
+    """Each pixel's own convex filters: (N, 3, H, W), (N, 2 side^2, H, W) for luma and chroma -> (N, 3, H, W). Logits
+    beyond `MOST_LOGIT`, of either sign, count as it."""
     count, _, height, width = planes.shape
-    weights = logits.view(count, 2, side**2, height, width).softmax(dim=2)
+    bounded = logits.clamp(-MOST_LOGIT, MOST_LOGIT)
+    weights = bounded.view(count, 2, side**2, height, width).softmax(dim=2)
     padded = F.pad(planes, (side // 2,) * 4, mode="replicate")
     around = F.unfold(padded, side).view(count, 3, side**2, height, width)
     luma = (weights[:, 0] * around[:, 0]).sum(dim=1, keepdim=True)
