@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,17 +13,18 @@ from rlenhance.experiments.core.cli import train_command
 from rlenhance.experiments.core.collapse import collapse_warning, distance_to_single_curve, fit_single_curve
 from rlenhance.experiments.core.compare import compare
 from rlenhance.experiments.core.config import from_json
+from rlenhance.experiments.core.scores import Baseline
 from rlenhance.experiments.tasks.lowlight import LOWLIGHT, LowLightConfig, LowLightLearners, LowLightTrainConfig
 from rlenhance.experiments.tasks.lowlight_baselines import fit_baselines, oracle_stop, stop_at_mean
 from rlenhance.experiments.tasks.lowlight_compare import LOWLIGHT_COMPARISON, LowLightCompareConfig
 from rlenhance.experiments.tasks.lowlight_data import LowLightDataConfig
-from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score
+from rlenhance.experiments.tasks.lowlight_evaluate import EvaluateConfig, enhance_batch, evaluate, score, stop_by_reward
 from rlenhance.experiments.tasks.lowlight_policy import PolicyConfig
 from rlenhance.experiments.tasks.lowlight_rows import REWARDS
 from rlenhance.learning.data import Batch
 from rlenhance.learning.metrics.full_reference import psnr
 from rlenhance.learning.models import MODELS, build_model
-from rlenhance.learning.rewards import RewardWeights
+from rlenhance.learning.rewards import Reward, RewardWeights
 from tests.support.training import SMALL, train_lowlight
 
 pytestmark = pytest.mark.usefixtures("no_curves")
@@ -52,6 +54,19 @@ def test_constants_are_the_best_of_their_family_on_the_training_pictures(batches
     for name in ("constant", "gamma", "stop"):
         assert score(rules[name], batches)["psnr"] > score(rules["input"], batches)["psnr"]
     assert score(rules["oracle"], batches)["psnr"] >= score(rules["stop"], batches)["psnr"] - 1e-6
+
+
+def test_a_rule_is_fitted_to_what_a_policy_is_asked_for(batches):
+    """No other level earns more of the reward; a picture that stays as it is earns nothing."""
+    reward = Reward(RewardWeights.only(exposure=10, highlights=6))
+    rule = stop_by_reward(batches, reward)
+    best = score(rule, batches, reward)["reward"]
+    assert re.fullmatch(r"stop at mean 0\.\d+, by the reward", rule.name) and best > 0
+    for level in (0.25, 0.4, 0.5, 0.65):
+        other = Baseline("other", lambda batch, level=level: stop_at_mean(batch.image, level))
+        assert score(other, batches, reward)["reward"] <= best
+    rules = fit_baselines(batches, 0.475, side=16)
+    assert score(rules["input"], batches, reward)["reward"] == 0 and "reward" not in score(rule, batches)
 
 
 def test_rules_without_references_aim_at_the_asked_level(image):
