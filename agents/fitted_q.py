@@ -293,4 +293,4 @@ def predict(network: Any, observation: np.ndarray, allowed: np.ndarray) -> np.nd
 
 def greedy(network: Any, observation: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     """The allowed choices of the highest value: (N, D), (N, A) -> (N,)."""
-    return predict(network, observation, allowed).argmax(axis=1)
+    return np.asarray(predict(network, observation, allowed).argmax(axis=1))

@@ -59,7 +59,7 @@ class Arguments:
     prices: tuple[float, ...] = (0.0, 1.5)
     """Prices of a shot in dB."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the networks; all see the parts of scenes of the first."""
+    """Of the networks, and of the parts of scenes that they learn from."""
     scene_folds: int = 4
     """Parts of the scenes; each is scored by planners that learned from the others."""
     parts: int = 7
@@ -127,7 +127,7 @@ def planners(trained: Mapping[str, Choice], predicted: Callable[[int, frozenset[
         "greedy with true gains": follow(truly_greedy),
         "regression of whole sets, one shot": keep(lambda scene, taken: best_set(predicted(scene, taken), taken,
                                                                                 price)),
-        "the same, replanned, farthest first": follow(farthest_first),
+        "regression of whole sets, replanned": follow(farthest_first),
         **{name: follow(choose) for name, choose in trained.items()},
         "oracle": keep(lambda scene, taken: best_set(values[scene], taken, price)),
     }
@@ -174,10 +174,10 @@ def compare(arguments: Arguments) -> dict[str, dict[str, list[list[float]]]]:
                          f"folds")
     values, levels = np.array([values_of(scene) for scene in scenes]), np.array([scene.levels for scene in scenes])
     whole = {price: all_choices(scenes, price) for price in arguments.prices}
-    tree, known = experience(scenes, arguments.parts, arguments.seeds[0], values_of)
-    print(f"{len(scenes)} scenes, {len(tree)} states")
     total: dict[str, dict[str, np.ndarray]] = {}
     for seed in arguments.seeds:
+        tree, known = experience(scenes, arguments.parts, seed, values_of)
+        print(f"seed {seed}: {len(scenes)} scenes, {len(tree)} states", file=sys.stderr)
         for fold in range(arguments.scene_folds):
             numbers = np.arange(len(scenes))
             inside = numbers % arguments.scene_folds == fold

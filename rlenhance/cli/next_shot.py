@@ -20,15 +20,15 @@ def add_next_shot(bracket: argparse.ArgumentParser) -> None:
     """Add the options of the next shot."""
     following = bracket.add_argument_group("the next shot")
     following.add_argument("--next", dest="shots", nargs="+", type=Path, metavar="SHOT",
-                           help="the shots so far: print the step from the first one in EV, or stop")
+                           help="the shots so far: print the next step in EV, or stop")
     following.add_argument("--available", nargs="+", type=float, metavar="EV", default=list(_OFFERED),
-                           help="the steps that the camera offers, from the first shot (default: -3 -2 -1 0 1 2 3)")
+                           help="steps of the camera from the first shot (default: -3 to 3)")
     following.add_argument("--exposures", nargs="+", type=float, metavar="EV",
-                           help="the steps of the shots, where their EXIF does not state time, aperture and ISO")
-    following.add_argument("-m", "--model", type=Path, default=Path("bracket"), metavar="MODEL",
-                           help="the planner: a run of bracket_train, or a shipped one (default: bracket)")
+                           help="the steps of the shots, where EXIF does not state them")
+    following.add_argument("-m", "--model", default="bracket", metavar="MODEL",
+                           help="the planner, or a run of bracket_train")
     following.add_argument("--price", type=float, default=0.0, metavar="DB",
-                           help="stop where another shot is expected to add less (default: 0)")
+                           help="stop where a shot is expected to add less (default: 0)")
 
 
 def run_next_shot(arguments: argparse.Namespace) -> int:
