@@ -12,6 +12,7 @@ from torch import Tensor
 from rlenhance.core.errors import UsageError
 from rlenhance.experiments.laws.law import law, require, seeded, smooth_pictures, stir
 from rlenhance.learning.models import MODELS, ToolPlanner, build_model
+from rlenhance.ops.bracket import NUM_OBSERVED
 
 _KIND = "model"
 #: Arguments of networks that are made of parts.
@@ -32,8 +33,8 @@ def make_model(name: str, **config: Any) -> Any:
 
 
 def gives_pictures(name: str, **config: Any) -> bool:
-    """Whether a network gives pictures; a planner gives scores of tools."""
-    return getattr(MODELS[name], "purpose", None) != "restore"
+    """Whether a network gives pictures; planners give scores of tools, or values of exposures."""
+    return getattr(MODELS[name], "purpose", None) not in ("restore", "bracket")
 
 
 def keeps_size(name: str, **config: Any) -> bool:
@@ -43,6 +44,9 @@ def keeps_size(name: str, **config: Any) -> bool:
 
 def use(model: Any, image: Tensor) -> Tensor:
     """A model's result; one that fills holes gets a hole, and one that plans an observation."""
+    if model.purpose == "bracket":
+        values: Tensor = model(image.flatten(1)[:, :NUM_OBSERVED])
+        return values
     if model.purpose == "restore":
         scores: Tensor = model(model.first_sight(image) if isinstance(model, ToolPlanner) else {"image": image})
         return scores
