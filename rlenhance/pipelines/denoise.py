@@ -29,7 +29,7 @@ _TILE = 1024  # pixels along a tile: larger ones hardly save work
 _TILES_BESIDE = {32_000_000: 384, 16_000_000: 768}  # beside a photograph of more pixels, whose memory counts
 _WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the network at full size
 _CELL = 4  # pixels along each side that share a value of the noise map; of reduced pictures half as many
-_MODERATE = (3, 11)  # fine noise in 255ths of which the network for cameras takes more than the one for even noise
+_MODERATE = (3, 35)  # fine noise in 255ths of which the network for cameras takes more than the one for even noise
 _SMALLEST = 96  # pixels along a side below which noise cannot be distinguished from detail
 _HIDDEN, _PLAIN = 1.5, 3.0  # noise in 255ths that does not show, and that is taken wholly
 
