@@ -246,6 +246,8 @@ def shortened(line):
         line += " --updates 1 --patches 8 --batch-size 2 --no-progress --device cpu"
     if "tools_train" in line:
         line = re.sub(r"--(updates|eval-interval) \S+", r"--\1 1", line)
+    if "bracket_train" in line:
+        line += " --parts 0 --gradient-steps 2 --width 8"
     if "tool_gains_train" in line:
         line = re.sub(r"--collect-minutes \S+", "--collect-minutes 0.05", line)
     if "taste_simulation" in line:
@@ -328,6 +330,10 @@ def test_the_commands_of_a_card_run(workplace, tmp_path, card):
     if not (folder / "bedrooms").exists():
         make_bedrooms(folder)
         (folder / "bedrooms").symlink_to("dataset")
+    if "--data brackets" in card.read_text():
+        for scene in range(4):
+            for place, level in enumerate((10, 40, 90, 150, 200, 230, 250)):
+                write(np.full((24, 32, 3), level + scene, np.uint8), folder / f"brackets/{scene}/{place}.png")
     for line in re.findall(r"^    (python -m .+)$", card.read_text(), re.MULTILINE):
         begun = re.search(r" --(?:init|warm-start) (\S*/\S*)", line)
         if begun and not (folder / begun[1]).exists():

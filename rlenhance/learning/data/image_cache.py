@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -14,6 +17,20 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.io.files import read
+
+
+@cache
+def lasting_threads() -> ThreadPoolExecutor:
+    """Threads that decode pictures, the same ones until the process ends.
+
+    A thread that ends holds a lock of OpenCV for a moment. A process that is forked in that moment, as by Gymnasium's
+    AsyncVectorEnv, would wait for the lock for ever. A forked process begins threads of its own.
+    """
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=lasting_threads.cache_clear)
 
 
 class ImageSource:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -12,7 +10,7 @@ import numpy as np
 
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data.examples import Example
-from rlenhance.learning.data.image_cache import ImageCache
+from rlenhance.learning.data.image_cache import ImageCache, lasting_threads
 from rlenhance.learning.data.splits import Splits
 
 #: Correlation of two hashes from which pictures are near-duplicates. Of the 511 faces, 900 bedrooms and 400 pictures of
@@ -77,9 +75,8 @@ def without_near_duplicates(splits: Splits, cache: ImageCache, near: float = NEA
         UsageError: nothing is left of a split.
     """
     order = [(name, example) for name in ("test", "val", "train") for example in splits.parts[name]]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        hashes = np.stack(list(pool.map(
-            lambda item: cache.remember("perceptual_hash", item[1].paths[-1], perceptual_hash), order)))
+    hashes = np.stack(list(lasting_threads().map(
+        lambda item: cache.remember("perceptual_hash", item[1].paths[-1], perceptual_hash), order)))
     dropped: set[int] = set()
     for first, second in similar_pairs(hashes, near):
         (split, example), (other, twin) = order[first], order[second]

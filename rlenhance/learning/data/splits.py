@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from rlenhance.core.errors import UsageError
 from rlenhance.learning.data.examples import Example
-from rlenhance.learning.data.image_cache import ImageCache
+from rlenhance.learning.data.image_cache import ImageCache, lasting_threads
 
 
 @dataclass(frozen=True)
@@ -137,11 +135,10 @@ def validate_splits(splits: Splits, cache: ImageCache, on_bad_image: str = "stop
         raise UsageError(f"on_bad_image is stop or skip; got {on_bad_image!r}")
     faults: list[str] = list(splits.unmatched)
     good: dict[str, Sequence[Example]] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, part in splits.parts.items():
-            found = list(pool.map(lambda example: _fault(example, cache, scale), part))
-            faults += [fault for fault in found if fault]
-            good[name] = [example for example, fault in zip(part, found, strict=True) if not fault]
+    for name, part in splits.parts.items():
+        found = list(lasting_threads().map(lambda example: _fault(example, cache, scale), part))
+        faults += [fault for fault in found if fault]
+        good[name] = [example for example, fault in zip(part, found, strict=True) if not fault]
     if faults and on_bad_image == "stop":
         shown = "\n  ".join(faults[:_MAX_LISTED])
         rest = f"\n  and {len(faults) - _MAX_LISTED} more" if len(faults) > _MAX_LISTED else ""
