@@ -1,6 +1,6 @@
 """`python -m benchmarks`: measure, print tables, draw charts.
 
-`looks`, `presets`, `failures`, `models` and `start` are commands apart.
+`looks`, `blind`, `presets`, `failures`, `models` and `start` are commands apart.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main(arguments: Arguments) -> dict[str, Table]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["looks"], ["presets"], ["failures"], ["models"], ["start"]):
+    if sys.argv[1:2] in (["looks"], ["blind"], ["presets"], ["failures"], ["models"], ["start"]):
         command = import_module(f"benchmarks.{sys.argv[1]}")
         sys.exit(run_cli(command.main, command.Arguments, sys.argv[2:]))
     sys.exit(run_cli(main, Arguments))
