@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import cv2
 import numpy as np
 
+from rlenhance.core import ArrayAction
 from rlenhance.core.errors import UsageError
 from rlenhance.core.machine import check_half
 from rlenhance.core.pixels import blended, resize_planes, resized_planes, to_pixels, to_planes
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from rlenhance.pipelines.series import Series
 
 _SIDE = 64  # on which a policy without a state size is asked for its exposure
+_SAMPLE = 128  # pixels along a side on which a named exposure is measured, at least
+_TRIES, _MET = 4, 0.005  # episodes until a named exposure is met; the brightness that is near enough
 
 
 class Enhancer(ImagePipeline[EnhanceSettings]):
@@ -303,10 +307,39 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
                 small = resized_planes(pixels, self.network.decision_size)
                 if white.named:
                     small = to_planes(white.before(to_pixels(small, np.float32)))
-                actions = self.network.decide(small, preference=self._preference_for(small))
+                actions = self._actions(small, white.before(_sample(pixels)))
                 white = white.rounded
             decision = Decision(white, actions)
         return replace(decision, noise=settings.denoise, table=settings.table)
+
+    def _actions(self, small: np.ndarray, sample: np.ndarray) -> Sequence[ArrayAction]:
+        """The actions for a picture; a named exposure is asked for so that the result has it, or comes nearest to it.
+
+        Policies stay below a high level in the dark, and the mean of a reduced picture's curve is not that of the
+        picture: what is missing is asked for in addition.
+
+        Args:
+            small: (1, 3, h, w), what is decided on.
+            sample: some pixels of the picture, (h', w', 3).
+        """
+        preference = self._preference_for(small)
+        actions = self.network.decide(small, preference=preference)
+        level = (preference or {}).get("exposure_level")
+        if level is None:
+            return actions
+        low, _, high = self.preference_ranges["exposure_level"]
+        best, missed, asked = actions, math.inf, level
+        for _ in range(_TRIES):
+            reached = float(to_planes(np.asarray(self.network.render_array(sample, actions))).mean())
+            if abs(level - reached) >= missed:
+                break
+            best, missed = actions, abs(level - reached)
+            further = min(max(asked + level - reached, low), high)
+            if missed < _MET or further == asked:
+                break
+            asked = further
+            actions = self.network.decide(small, preference={**(preference or {}), "exposure_level": asked})
+        return best
 
     def _rendered(self, pixels: np.ndarray, decision: Decision,
                   out: np.ndarray | None) -> tuple[np.ndarray, dict[str, Any]]:
@@ -385,6 +418,12 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         self.half = False
         super()._move(device)
         self.denoiser._move(device)
+
+
+def _sample(pixels: np.ndarray) -> np.ndarray:
+    """A copy of every n-th pixel along each side: (h, w, 3)."""
+    down, across = (max(1, side // _SAMPLE) for side in pixels.shape[:2])
+    return pixels[::down, ::across].copy()
 
 
 def _levelled(picture: np.ndarray, gains: np.ndarray | None) -> np.ndarray:

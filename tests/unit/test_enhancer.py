@@ -3,6 +3,7 @@
 from functools import partial
 from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
 
@@ -207,3 +208,14 @@ def test_a_picture_is_decided_on_and_rendered(model, settings):
     assert np.array_equal(enhancer.render(dark, decision, out=dark), wanted)
     with pytest.raises(AttributeError):
         decision.noise = 0.0
+
+
+def test_a_named_exposure_is_met():
+    """Dark and bright pictures, by every shipped policy: the mean of the result is what was asked for."""
+    rng = np.random.default_rng(3)
+    for top in (60, 160):
+        picture = (cv2.GaussianBlur(rng.random((90, 120, 3)), (0, 0), 5) ** 2 * 4 * top).clip(3, 255).astype(np.uint8)
+        for model in (None, "natural"):
+            for level in (0.3, 0.45, 0.55):
+                result = Enhancer(model, preference={"exposure_level": level}, denoise=0.0, white="keep")(picture)
+                assert result.mean() / 255 == pytest.approx(level, abs=0.02), (model, top, level)
