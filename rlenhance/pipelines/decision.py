@@ -86,6 +86,8 @@ class Decision:
         noise: share of the noise that is taken out afterwards; None: as much of it as is visible.
         gains: (3,) of linear light on the result, whatever the strength, for a series; None: none.
         table: of a look, see `EnhanceSettings.table`.
+        plain_shadows: whether shadows that hold next to nothing are made plain before they are raised, see
+            `rlenhance.ops.lost_shadows`.
     """
 
     white: White = field(default_factory=White)
@@ -93,6 +95,7 @@ class Decision:
     noise: float | None = 0.0
     gains: np.ndarray | None = None
     table: ColorTable | None = None
+    plain_shadows: bool = False
 
 
 def every_other(photo: Photo) -> np.ndarray:

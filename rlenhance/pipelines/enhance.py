@@ -21,6 +21,7 @@ from rlenhance.hub.info import read_info
 from rlenhance.io.batch import mean_level
 from rlenhance.io.files import read
 from rlenhance.io.photo import Photo
+from rlenhance.ops.lost_shadows import has_lost_shadows, plain_shadows
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.decision import Decision, White, describe_change, describe_shadows, every_other
@@ -302,14 +303,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def _decided(self, pixels: np.ndarray) -> Decision:
         decision, settings = self._decision, self.settings
         if decision is None:
-            white, actions = White() if is_grey(pixels) else White.of(pixels, settings.white), None
+            white, actions, plain = White() if is_grey(pixels) else White.of(pixels, settings.white), None, False
             if self.shares_decision:
+                plain = has_lost_shadows(_sample(pixels))
                 small = resized_planes(pixels, self.network.decision_size)
                 if white.named:
                     small = to_planes(white.before(to_pixels(small, np.float32)))
                 actions = self._actions(small, white.before(_sample(pixels)))
                 white = white.rounded
-            decision = Decision(white, actions)
+            decision = Decision(white, actions, plain_shadows=plain)
         return replace(decision, noise=settings.denoise, table=settings.table)
 
     def _actions(self, small: np.ndarray, sample: np.ndarray) -> Sequence[ArrayAction]:
@@ -369,8 +371,10 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
 
     def _changed_by(self, pixels: np.ndarray, decision: Decision, white: White, out: np.ndarray | None) -> np.ndarray:
         """The change with the white balance and the strength, before noise is taken out."""
-        strength, given, table = self.settings.strength, white.before(pixels), decision.table
-        share = strength if white.neutral and table is None else 1.0  # else both are blended at the end
+        strength, table = self.settings.strength, decision.table
+        plain = decision.plain_shadows and pixels.dtype == np.uint8
+        given = white.before(plain_shadows(pixels) if plain else pixels)
+        share = strength if white.neutral and table is None and not plain else 1.0  # else both are blended at the end
         if table is not None and table.replaces_model:
             result = given
         elif decision.actions is not None:
@@ -383,13 +387,10 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             result = to_pixels(made if share == 1 else planes + share * (made - planes), given.dtype.type)
         if table is not None:
             result = table(result)
-        if not white.neutral:
-            result = white.after(result)
-            if result.dtype == np.uint16 and pixels.dtype == np.uint8:
-                result = cv2.convertScaleAbs(result, alpha=1 / 257)
-        elif table is None:
-            return result
-        return blended(pixels, result, strength)
+        result = white.after(result)
+        if result.dtype == np.uint16 and pixels.dtype == np.uint8:
+            result = cv2.convertScaleAbs(result, alpha=1 / 257)
+        return blended(pixels, result, strength if share == 1 else 1.0)
 
     def _preference_for(self, planes: np.ndarray) -> Mapping[str, float | None] | None:
         """The preferences of the settings for (1, 3, H, W), with the exposure shifted."""

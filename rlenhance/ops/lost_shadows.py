@@ -1,0 +1,64 @@
+"""Shadows in which 8 bits and the coder have kept next to nothing: made plain before they are raised.
+
+There the values are 0 to 3, constant within the 8x8 blocks of JPEG, and their colour is that of rounding. A curve that
+raises them tenfold shows blocks, ochre, green and violet. What is known of such a place is its light, over an area of
+more than a block: that is what stays of it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from rlenhance.core.pixels import bands, largest_channel
+
+_LOST, _KEPT = 1.5, 4.5  # of 255: the largest channel around a pixel that holds nothing, and that counts in full
+_FEW = 0.01  # share of a picture's pixels that must be lost
+_STEP = 4  # pixels of a side that are taken together
+_AROUND, _SPREAD, _SOFT = 3, 1.5, 0.75  # of those: the area looked at; deviations of the mean light and of the mask
+_ROWS = 256  # of a picture at a time
+
+
+def has_lost_shadows(picture: np.ndarray) -> bool:
+    """Whether `plain_shadows` changes a hundredth of a picture, or of some of its pixels: (H, W, 3).
+
+    Of a picture of 16 bits or of floats, nothing is lost.
+    """
+    return picture.dtype == np.uint8 and bool((largest_channel(picture) <= _LOST).mean() >= _FEW)
+
+
+def plain_shadows(picture: np.ndarray) -> np.ndarray:
+    """The picture with 16 bits, its lost shadows grey and as bright as their surroundings of some twenty pixels.
+
+    A pixel counts as lost as far as the largest channels around it lie below 4.5 of 255; from 1.5 on it is lost
+    altogether. What is lighter does not leak into the mean, so that edges of the light stay sharp.
+
+    Args:
+        picture: (H, W, 3) uint8.
+
+    Returns:
+        (H, W, 3) uint16; what is not lost is 257 times the picture.
+    """
+    height, width = picture.shape[:2]
+    reduced = [_reduced(picture[rows]) for rows in bands(height, _ROWS)]
+    top, light = (np.vstack([part[kind] for part in reduced]) for kind in range(2))
+    top = cv2.blur(top, (_AROUND, _AROUND))
+    lost = cv2.GaussianBlur(np.clip((_KEPT - top) / (_KEPT - _LOST), 0, 1), (0, 0), _SOFT)
+    weight = lost + 1e-3
+    plain = cv2.GaussianBlur(light * weight, (0, 0), _SPREAD) / cv2.GaussianBlur(weight, (0, 0), _SPREAD)
+    share, plain = (cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
+                    for part in (lost, plain))
+    result = np.empty(picture.shape, np.uint16)
+    for rows in bands(height, _ROWS):
+        part = picture[rows].astype(np.float32)
+        part += share[rows] * (plain[rows] - part)
+        result[rows] = part * 257 + 0.5
+    return result
+
+
+def _reduced(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of some rows (h, W, 3), reduced by `_STEP`: the largest channels around each pixel, and its brightness."""
+    size = (max(1, part.shape[1] // _STEP), max(1, part.shape[0] // _STEP))
+    most = cv2.dilate(largest_channel(part), np.ones((3, 3), np.uint8)).astype(np.float32)
+    light = cv2.transform(part.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
+    return cv2.resize(most, size, interpolation=cv2.INTER_AREA), cv2.resize(light, size, interpolation=cv2.INTER_AREA)
