@@ -32,7 +32,7 @@ SUPERVISED_NETWORKS: Mapping[str, Mapping[str, Any]] = {
 #: Settings of `PolicyConfig` -> arguments of the action sets that have them.
 _AGENTS = {"agent_stride": "agent_stride", "global_agent": "global_agent"}
 _CURVE = {"curve": "kind", "channels": "channels", "coupling": "coupling", "lead": "lead_channel", "chroma": "chroma",
-          "momentum": "momentum"}
+          "momentum": "momentum", "gain": "gain"}
 
 
 def edits_photographs(kind: Any) -> bool:
@@ -79,6 +79,8 @@ class PolicyConfig:
     """chroma: largest offset of A for red and blue."""
     momentum: float = 0.0
     """curve: share of the picture before a step that stays in it (ReLLIE: 0.2)."""
+    gain: float = 0.0
+    """bilateral: largest gain of a band in stops, up or down, in one step (0: curves alone)."""
     log_bins: int = 0
     """Bins of a histogram of the log-luminance in the state, which distinguishes nearly black from dark (0: none)."""
     vary_exposure: bool = True

@@ -22,13 +22,13 @@ class Edits:
 
     Attributes:
         compiled: whether render.c has its formula.
-        guided: whether the parameters depend on a luminance guide.
+        band_heads: numbers of an agent per band of the luminance guide; 0: the parameters depend on none.
         agent_stride: pixels per local agent along each side; 0: there are no local agents.
         global_agent: whether one agent acts on the whole picture.
     """
 
     compiled: ClassVar[bool] = False
-    guided: ClassVar[bool] = False
+    band_heads: int = 0
     agent_stride: int
     global_agent: bool = True
 
@@ -170,9 +170,9 @@ class BilateralEdits(Edits):
     low: float = -0.3
     high: float = 1.0
     saturation: float = 0.5
+    gain: float = 0.0
 
     compiled: ClassVar[bool] = True
-    guided: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_stride(self.agent_stride)
@@ -181,10 +181,16 @@ class BilateralEdits(Edits):
         check_range(self.low, self.high)
         if not 0 <= self.saturation <= 1:
             raise UsageError(f"saturation lies in [0, 1]; got {self.saturation}")
+        if not 0 <= self.gain <= 1:
+            raise UsageError(f"gain lies in [0, 1], in stops; got {self.gain}")
+
+    @property
+    def band_heads(self) -> int:  # type: ignore[override]
+        return 3 if self.gain else 2
 
     @property
     def action_dim(self) -> int:
-        return 2 * self.bands
+        return self.band_heads * self.bands
 
     @property
     def shown_parameters(self) -> Mapping[str, int]:
@@ -193,11 +199,12 @@ class BilateralEdits(Edits):
                 "saturation": self.bands + round(top / 2)}
 
     def parameters(self, action: Mapping[str, Any]) -> Any:
-        """A of every band, then S of every band, of every agent: (N, 2 bands, h, w)."""
+        """A of every band, then S, then, where there are gains, g^4 - 1, of every agent: (N, 2 or 3 bands, h, w)."""
         normal = combine_scopes(action)
-        strength, saturation = self._halves(normal)
-        return namespace_of(normal).concat([(self.low + self.high) / 2 + (self.high - self.low) / 2 * strength,
-                                            self.saturation * saturation], axis=-3)
+        strength, saturation, *gain = self._by_kind(normal)
+        return namespace_of(normal).concat([
+            (self.low + self.high) / 2 + (self.high - self.low) / 2 * strength, self.saturation * saturation,
+            *(2 ** (4 * self.gain * part) - 1 for part in gain)], axis=-3)
 
     def guide(self, first: Array, small: Array | None = None, flat: bool = False) -> Array | None:
         return log_luminance(first).clip(0, 1) if flat else self._base_layer(first, small)
@@ -206,7 +213,7 @@ class BilateralEdits(Edits):
         return luminance_guide(first)
 
     def at_pixels(self, parameters: Array, guide: Array | None) -> Array:
-        """A and S of every pixel, (..., 2, H, W), interpolated between its two bands.
+        """A, S and, where there are gains, g^4 - 1 of every pixel, (..., 2 or 3, H, W), between its two bands.
 
         Source: slicing of a bilateral grid, Chen, Paris and Durand 2007, section 3.1.
         """
@@ -214,17 +221,22 @@ class BilateralEdits(Edits):
         bands = constants(tuple(map(float, range(self.bands))), (self.bands, 1, 1), guide)
         shares = (1 - abs(guide * (self.bands - 1) - bands)).clip(0)
         return namespace_of(guide).concat([(part * shares).sum(axis=-3, keepdims=True)
-                                           for part in self._halves(parameters)], axis=-3)
+                                           for part in self._by_kind(parameters)], axis=-3)
 
-    def _halves(self, numbers: Any) -> tuple[Any, Any]:
-        return numbers[..., : self.bands, :, :], numbers[..., self.bands :, :, :]
+    def _by_kind(self, numbers: Any) -> list[Any]:
+        """The bands' numbers of A, of S and, where there are gains, of these."""
+        return [numbers[..., first : first + self.bands, :, :] for first in range(0, self.action_dim, self.bands)]
 
     def apply_parameters(self, image: Array, parameters: Array) -> Array:
-        """The edited picture for A and S of every pixel: (..., 2, H, W)."""
-        strength, saturation = parameters[..., :1, :, :], parameters[..., 1:, :, :]
+        """The edited picture for what `at_pixels` gives."""
+        strength, saturation = parameters[..., :1, :, :], parameters[..., 1:2, :, :]
         curve = (strength + saturation.clip(min=0) * (image - brightness(image))).clip(-1, 1)
         edited = image + curve * (image * (1 - image))
-        return edited + saturation.clip(max=0) * (edited - brightness(edited))
+        edited = edited + saturation.clip(max=0) * (edited - brightness(edited))
+        if not self.gain:
+            return edited
+        more = parameters[..., 2:, :, :]
+        return edited * ((1 + more) / (1 + more * (max_channel(edited) ** 2) ** 2)) ** 0.25
 
 
 CHANNELS = ("luminance", "chroma", "coupled")

@@ -80,6 +80,7 @@ typedef struct {
     const float *parts;                          /* (width,) */
     const float *levels;                         /* (6 * table_top + 1,) */
     float table_top;                             /* values of a channel in the table */
+    int64_t kinds;                               /* of handles: strength, saturation and, where there are 3, gain */
 } Guide;
 
 /* The guide's slope and offset between two rows of its grid, (guide_columns,) each. */
@@ -163,18 +164,19 @@ INLINE void look_up(const float *low, const float *step, const float *to_low, co
 
 /* All steps of `BilateralActions.apply_parameters` between two columns of the agents' grid. */
 INLINE void bilateral(float (*image)[SEGMENT], const float *part, int64_t count, const Plan *plan, const float *rows,
-                      int64_t segment, const int32_t *below, const float *above)
+                      int64_t segment, int64_t kinds, const int32_t *below, const float *above)
 {
     const int64_t columns = plan->grid_columns, left = plan->lefts[segment], right = plan->rights[segment];
-    const int64_t bands = plan->heads / 2;
+    const int64_t bands = plan->heads / kinds;
     float *restrict red = image[0], *restrict green = image[1], *restrict blue = image[2];
-    float strengths[SEGMENT], saturations[SEGMENT];
+    float values[3][SEGMENT]; /* strength, saturation, gain */
+    const float *restrict strengths = values[0], *restrict saturations = values[1], *restrict gains = values[2];
     for (int64_t step = 0; step < plan->steps; step++, rows += plan->heads * columns) {
-        float tables[2][4][32]; /* strength, saturation; low, step, and both to the next column */
+        float tables[3][4][32]; /* strength, saturation, gain; low, step, and both to the next column */
         for (int64_t place = 0; place < 8; place++) /* what is read with fewer bands */
-            for (int64_t table = 0; table < 8; table++)
+            for (int64_t table = 0; table < 12; table++)
                 tables[table / 4][table % 4][place] = 0.0f;
-        for (int64_t kind = 0; kind < 2; kind++)
+        for (int64_t kind = 0; kind < kinds; kind++)
             for (int64_t place = 0; place + 1 < bands; place++) {
                 const float *own = rows + (kind * bands + place) * columns, *next = own + columns;
                 const float low = own[left], high = next[left], to_low = own[right] - low, to_high = next[right] - high;
@@ -183,9 +185,9 @@ INLINE void bilateral(float (*image)[SEGMENT], const float *part, int64_t count,
                 tables[kind][2][place] = to_low;
                 tables[kind][3][place] = to_high - to_low;
             }
-        for (int64_t kind = 0; kind < 2; kind++) {
+        for (int64_t kind = 0; kind < kinds; kind++) {
             const float (*table)[32] = (const float (*)[32])tables[kind];
-            float *found = kind ? saturations : strengths;
+            float *found = values[kind];
             if (bands - 1 <= IN_REGISTERS)
                 look_up_eight(table[0], table[1], table[2], table[3], below, above, part, count, found);
             else
@@ -203,6 +205,19 @@ INLINE void bilateral(float (*image)[SEGMENT], const float *part, int64_t count,
             green[i] = new_green + less * (new_green - mean);
             blue[i] = new_blue + less * (new_blue - mean);
         }
+        if (kinds < 3)
+            continue;
+        for (int64_t i = 0; i < PADDED(count); i++) {
+            const float r = red[i], g = green[i], b = blue[i], gain = gains[i];
+            float top = r > g ? r : g;
+            top = top > b ? top : b;
+            top *= top;
+            top *= top;
+            const float factor = sqrtf(sqrtf((1.0f + gain) / (1.0f + gain * top)));
+            red[i] = r * factor;
+            green[i] = g * factor;
+            blue[i] = b * factor;
+        }
     }
 }
 
@@ -215,8 +230,8 @@ INLINE void bend(float (*image)[SEGMENT], const float *part, int64_t count, cons
         float above[SEGMENT];
         const float *slope = rows + plan->steps * plan->heads * plan->grid_columns;
         band(guide, slope, slope + guide->guide_columns, plan->starts[segment], count, (const float (*)[SEGMENT])image,
-             (int32_t)plan->heads / 2, below, above);
-        bilateral(image, part, count, plan, rows, segment, below, above);
+             (int32_t)(plan->heads / guide->kinds), below, above);
+        bilateral(image, part, count, plan, rows, segment, guide->kinds, below, above);
         return;
     }
     const int64_t columns = plan->grid_columns, left = plan->lefts[segment], right = plan->rights[segment];

@@ -32,14 +32,14 @@ class PixelFormula(Protocol):
 
     Attributes:
         compiled: whether render.c has the formula.
-        guided: whether the parameters depend on a luminance guide.
+        band_heads: numbers of an agent per band of the luminance guide; 0: the parameters depend on none.
     """
 
     @property
     def compiled(self) -> bool: ...
 
     @property
-    def guided(self) -> bool: ...
+    def band_heads(self) -> int: ...
 
     def guide(self, first: np.ndarray) -> np.ndarray | None: ...
 
@@ -117,22 +117,23 @@ class RenderGuide(ctypes.Structure):
     _fields_ = [("slope", ctypes.c_void_p), ("offset", ctypes.c_void_p), ("guide_columns", ctypes.c_int64),
                 ("tops", ctypes.c_void_p), ("bottoms", ctypes.c_void_p), ("shares", ctypes.c_void_p),
                 ("lefts", ctypes.c_void_p), ("rights", ctypes.c_void_p), ("parts", ctypes.c_void_p),
-                ("levels", ctypes.c_void_p), ("table_top", ctypes.c_float)]
+                ("levels", ctypes.c_void_p), ("table_top", ctypes.c_float), ("kinds", ctypes.c_int64)]
 
     @classmethod
-    def of(cls, small: np.ndarray, height: int, width: int, top: int) -> RenderGuide:
+    def of(cls, small: np.ndarray, height: int, width: int, top: int, kinds: int) -> RenderGuide:
         """The guide of a picture of height x width pixels.
 
         Args:
             small: the picture at `GUIDE_SIDE`, (3, h, w).
             top: values of a channel that the table of levels distinguishes.
+            kinds: of handles, 2 or 3, as many of each as there are bands.
         """
         slope, offset = (np.ascontiguousarray(part[0], np.float32) for part in guide_coefficients(small))
         down, across = AxisWeights.of(height, slope.shape[0], height), AxisWeights.of(width, slope.shape[1], width)
         arrays = [slope, offset, down.before, down.after, down.part, across.before, across.after, across.part,
                   _levels(top)]
         places = [array.ctypes.data for array in arrays]
-        found = cls(*places[:2], slope.shape[1], *places[2:], float(top))
+        found = cls(*places[:2], slope.shape[1], *places[2:], float(top), kinds)
         found.arrays = arrays  # kept alive for the addresses
         return found
 
@@ -186,8 +187,8 @@ class Renderer:
         height, width = planes.shape[1:]
         result = np.empty_like(planes)
         if self._compiled:
-            guide = RenderGuide.of(resize_planes(planes[None], GUIDE_SIDE)[0], height, width, _FINE) \
-                if self.formula.guided else None
+            guide = RenderGuide.of(resize_planes(planes[None], GUIDE_SIDE)[0], height, width, _FINE,
+                                   self.formula.band_heads) if self.formula.band_heads else None
             self._run(NATIVE.render_planes, (height, width), guide, planes.ctypes.data, result.ctypes.data)
             return result
         for rows, edit in self._tiles(planes.shape[1:], planes):
@@ -207,11 +208,11 @@ class Renderer:
         if self._compiled:
             function = NATIVE.render_bytes if picture.dtype == np.uint8 else NATIVE.render_words
             top = int(np.iinfo(picture.dtype).max)
-            guide = RenderGuide.of(resized_planes(picture, GUIDE_SIDE)[0], height, width, top) \
-                if self.formula.guided else None
+            guide = RenderGuide.of(resized_planes(picture, GUIDE_SIDE)[0], height, width, top,
+                                   self.formula.band_heads) if self.formula.band_heads else None
             self._run(function, (height, width), guide, picture.ctypes.data, result.ctypes.data, float(top), strength)
             return result
-        first = to_planes(picture)[0] if self.formula.guided else None
+        first = to_planes(picture)[0] if self.formula.band_heads else None
         for rows, edit in self._tiles((height, width), first):
             before = to_planes(picture[rows])[0]
             after = edit(before)
@@ -227,7 +228,7 @@ class Renderer:
             first: (3, H, W), for guided actions alone.
         """
         height, width = size
-        guide = self.formula.guide(first) if self.formula.guided and first is not None else None
+        guide = self.formula.guide(first) if self.formula.band_heads and first is not None else None
         single = self.handles.shape[-2:] == (1, 1)
         down = AxisWeights.of(height, self.handles.shape[-2], max(1, thread_count() * _TILE // width))
         across = AxisWeights.of(width, self.handles.shape[-1], width)

@@ -50,6 +50,9 @@ def plain_shadows(picture: np.ndarray) -> np.ndarray:
                     for part in (lost, plain))
     result = np.empty(picture.shape, np.uint16)
     for rows in bands(height, _ROWS):
+        if not share[rows].any():
+            np.multiply(picture[rows], 257, out=result[rows], dtype=np.uint16)
+            continue
         part = picture[rows].astype(np.float32)
         part += share[rows] * (plain[rows] - part)
         result[rows] = part * 257 + 0.5

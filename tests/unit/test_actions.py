@@ -14,6 +14,7 @@ from rlenhance.experiments.laws import LAWS
 from rlenhance.experiments.laws.actions import random_action
 from rlenhance.hub.shipped import locate
 from rlenhance.learning.actions import ACTION_SETS, PointwiseActions, apply_action
+from rlenhance.learning.actions.bilateral import BilateralActions
 from rlenhance.learning.actions.tone import ToneActions
 from rlenhance.learning.data import Batch
 from rlenhance.learning.hub.checkpoint import load_network
@@ -299,3 +300,23 @@ def test_shipped_models_give_the_same_pictures(name, generator, monkeypatch):
         with torch.inference_mode():
             results += [model(image), model.render(image, model.decide(image))]
     assert all(torch.allclose(result, results[0], rtol=0, atol=2e-6) for result in results[1:])
+
+
+def test_gains_of_bands_multiply_keep_the_hue_and_never_exceed_white():
+    """Two gains one after the other are the gain of their product; a dark pixel gets the gain itself."""
+    actions = BilateralActions(gain=0.5)
+    image = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    image[..., 0, 0], image[..., 0, 1] = 1.0, 1e-3
+
+    def with_gain(picture, stops):
+        parameters = torch.zeros(1, 3, 8, 8)
+        parameters[:, 2] = 2.0 ** (4 * stops) - 1
+        return actions.apply_parameters(picture, parameters)
+
+    once, twice = with_gain(image, 0.7), with_gain(with_gain(image, 0.3), 0.4)
+    assert torch.allclose(once, twice, atol=1e-5)
+    assert torch.allclose(with_gain(once, -0.7), image, atol=1e-4)
+    assert once.max() <= 1 + 1e-6 and torch.allclose(once[..., 0, 1], image[..., 0, 1] * 2**0.7, rtol=1e-3)
+    assert torch.allclose(once / once.amax(1, keepdim=True), image / image.amax(1, keepdim=True), atol=1e-5)
+    idle = actions.at_pixels(actions.parameters(actions.noop(1, 8, 8)), torch.rand(1, 1, 8, 8))
+    assert torch.equal(idle[:, 2], torch.zeros(1, 8, 8))

@@ -28,7 +28,8 @@ def _run(folder, policy):
     lambda: make_tone(horizon=3), lambda: make_policy({"kind": "categorical"}, preferences=CHOICE, horizon=2),
     lambda: make_policy({"global_agent": False, "channels": "chroma"}, horizon=2),
     lambda: make_policy({"name": "bilateral", "agent_stride": 8}, horizon=3, log_bins=16),
-], ids=["tone", "categorical", "no knobs", "bilateral"])
+    lambda: make_policy({"name": "bilateral", "agent_stride": 8, "gain": 0.25}, horizon=3, log_bins=16),
+], ids=["tone", "categorical", "no knobs", "bilateral", "bilateral with gains"])
 def test_the_graph_equals_torch(policy, tmp_path):
     """On three sizes, with automatic and with named preferences: within 1e-4."""
     enhancer = Enhancer(_run(tmp_path, policy()))

@@ -20,6 +20,7 @@ SETS = [
     ("tone", {}), ("tone", {"agent_stride": 0}), ("curve", {}), ("curve", {"agent_stride": 0}),
     ("curve", {"channels": "chroma"}), ("curve", {"channels": "coupled", "lead_channel": 2, "momentum": 0.4}),
     ("bilateral", {}), ("bilateral", {"agent_stride": 8, "bands": 5}),
+    ("bilateral", {"agent_stride": 8, "gain": 0.25}),
     ("curve", {"kind": "categorical"}), ("curve", {"agent_stride": 8, "global_agent": False}),
 ]
 every_set = pytest.mark.parametrize("name, config", SETS, ids=lambda v: v if isinstance(v, str) else str(v))

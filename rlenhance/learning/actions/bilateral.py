@@ -19,7 +19,7 @@ from rlenhance.ops.plane_statistics import GUIDE_SIDE, base_layer, guide_coeffic
 @ACTION_SETS.register("bilateral")
 @dataclass(frozen=True)
 class BilateralActions(BilateralEdits, TwoScopes):
-    """Each agent sets a tone curve and a saturation per band of luminance.
+    """Each agent sets a tone curve, a saturation and, with `gain`, a gain per band of luminance.
 
     With L the pixel's brightness (mean of its channels), every channel c becomes
 
@@ -29,8 +29,14 @@ class BilateralActions(BilateralEdits, TwoScopes):
     place and band. The band is that of the base layer g in [0, 1] of the log-luminance of the first image of the
     episode (`luminance_guide`), which is smooth within a surface and sharp at its edges. So a window and the wall
     beside it get different curves without a halo, the detail within each stays, and shadows that hold only the noise
-    of colours can lose these. [0, 1] is invariant, black and white stay, zeros change nothing. A head's a in [-1, 1]
-    means A = (low + high) / 2 + a (high - low) / 2, S = saturation a.
+    of colours can lose these. With `gain`, the three channels are then multiplied by
+
+        (g^4 / (1 + (g^4 - 1) m^4))^(1/4), m the largest of them:
+
+    the gain g where the pixel is dark, less and less towards white, which nothing exceeds; hue and saturation stay, and
+    gains one after the other multiply. A curve flattens what it raises, a gain does not, so that a band's contrast and
+    the picture's whites can be chosen apart from its level. [0, 1] is invariant, black and white stay, zeros change
+    nothing. A head's a in [-1, 1] means A = (low + high) / 2 + a (high - low) / 2, S = saturation a, g = 2^(gain a).
 
     Global and local actions are added before the squashing, see `combine_scopes`.
 
@@ -39,6 +45,7 @@ class BilateralActions(BilateralEdits, TwoScopes):
         bands: of luminance, evenly spaced in g from 0 to 1; 2 to 32.
         low, high: range of A.
         saturation: largest |S|.
+        gain: of a step at most, in stops, up or down, in [0, 1]; 0: there are no gains.
 
     Source: bilateral grid, Chen, Paris and Durand 2007; chosen by a network from a reduced picture, HDRnet (Gharbi et
     al. 2017). The curve is the LE-curve of Zero-DCE (Guo et al. 2020), equation 2.
@@ -52,7 +59,7 @@ class BilateralActions(BilateralEdits, TwoScopes):
         return self.bands
 
     def magnitude(self, action: Action) -> Tensor:
-        """A and S of the bands, over the root of their number: (N, 2 bands, h, w)."""
+        """A, S and, where there are gains, g^4 - 1 of the bands, over the root of their number: (N, C, h, w)."""
         return self.parameters_and_magnitude(action)[1]
 
     def parameters_and_magnitude(self, action: Action) -> tuple[Tensor, Tensor]:

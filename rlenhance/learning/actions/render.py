@@ -63,8 +63,8 @@ class ArrayFormula:
         return type(self.actions) in (ToneActions, CurveActions, BilateralActions)
 
     @property
-    def guided(self) -> bool:
-        return isinstance(self.actions, BilateralActions)
+    def band_heads(self) -> int:
+        return self.actions.band_heads if isinstance(self.actions, BilateralActions) else 0
 
     @property
     def scopes(self) -> tuple[str, ...]:

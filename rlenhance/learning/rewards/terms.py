@@ -246,15 +246,11 @@ def reference_exposure(image: Tensor, transition: Transition) -> Tensor:
 
 @state_term("shape_psnr", reference=True)
 def shape_psnr(image: Tensor, transition: Transition) -> Tensor:
-    """Minus the PSNR to the reference after the image was scaled to its mean: (N, 1, 1, 1), in dB.
-
-    A third of it counts where the user names an exposure: at another level the light of the reference is a guide only.
-    """
-    target, auto = _target(transition), transition.preferences.get("exposure_level_auto")
+    """Minus the PSNR to the reference after the image was scaled to its mean: (N, 1, 1, 1), in dB."""
+    target = _target(transition)
     gain = target.mean(dim=(1, 2, 3), keepdim=True) / image.mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-3)
     error = ((image * gain - target) ** 2).mean(dim=(1, 2, 3), keepdim=True)
-    cost = 10 * (error + 1e-4).log10()
-    return cost if auto is None else cost * (1 + 2 * auto) / 3
+    return 10 * (error + 1e-4).log10()
 
 
 @state_term("shape", reference=True)
