@@ -274,7 +274,7 @@ def _stage(work: _Work, skip_existing: bool) -> Iterator[None]:
 
 def decision_words(decision: Mapping[str, Any]) -> list[str]:
     """What a decision says in words, for the user."""
-    return [decision[name] for name in ("shadows", "white") if decision.get(name)]
+    return [decision[name] for name in ("shadows", "missed", "white") if decision.get(name)]
 
 
 def mean_level(photo: Photo) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _GRID = 256  # pixels along a side that are looked at, at least
 _BRIGHT, _FEW = 200, 0.005  # of 255; share of the picture
 _BLACK, _MOSTLY, _HELD_BACK = 2, 0.3, 0.75  # of 255; share of the picture; stops
+_MISSED = 0.03  # brightness
 _BURNT, _WAS_WHOLE = 250, 240  # of 255: the largest channel after, and before
 
 
@@ -134,14 +135,34 @@ def describe_shadows(part: np.ndarray, before: float, after: float) -> str:
         part: see `every_other`.
         before, after: the mean brightness of the picture and of its result, in [0, 1].
     """
-    top = np.iinfo(part.dtype).max if np.issubdtype(part.dtype, np.integer) else 1.0
-    black = float((largest_channel(part) <= _BLACK / 255 * top).mean())
+    black = _black_share(part)
     before, after = max(before, 1e-4), max(after, 1e-4)
     raised, usual = math.log2(after / before), math.log2(DEFAULT_EXPOSURE / before)
     if black < _MOSTLY or usual - raised < _HELD_BACK:
         return ""
     return (f"almost nothing was recorded in {black:.0%} of the picture: raised by {raised:.1f} stops, not the "
             f"{usual:.1f} of an even exposure")
+
+
+def describe_missed(part: np.ndarray, asked: float, reached: float) -> str:
+    """Words for a picture that has not got the exposure that was named; empty for one that has, within 0.03.
+
+    Args:
+        part: of the photograph, see `every_other`.
+        asked, reached: mean brightness in [0, 1].
+    """
+    if abs(asked - reached) <= _MISSED:
+        return ""
+    black = _black_share(part)
+    why = f"almost nothing was recorded in {black:.0%} of the picture" if reached < asked and black >= _MOSTLY else \
+        "the model takes this picture no further"
+    return f"asked for an exposure of {asked:.2f}, reached {reached:.2f}: {why}"
+
+
+def _black_share(part: np.ndarray) -> float:
+    """Share of the pixels in which next to nothing was recorded."""
+    top = np.iinfo(part.dtype).max if np.issubdtype(part.dtype, np.integer) else 1.0
+    return float((largest_channel(part) <= _BLACK / 255 * top).mean())
 
 
 def newly_burnt(image: np.ndarray, initial: np.ndarray) -> float:

@@ -24,7 +24,14 @@ from rlenhance.io.photo import Photo
 from rlenhance.ops.lost_shadows import has_lost_shadows, plain_shadows
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
-from rlenhance.pipelines.decision import Decision, White, describe_change, describe_shadows, every_other
+from rlenhance.pipelines.decision import (
+    Decision,
+    White,
+    describe_change,
+    describe_missed,
+    describe_shadows,
+    every_other,
+)
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
 from rlenhance.pipelines.options import EnhanceSettings
 
@@ -260,7 +267,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
     def process(self, photo: Photo, *, mask: Any = None, decision: Decision | None = None) -> PipelineResult:
         """See `ImagePipeline.process`; the decision is the mean brightness before and after, and the share of the noise
         that was removed where that is automatic; `words` says it in a line. `white` says what the white balance did, if
-        it did, and `shadows` where a picture holds too little to be made as bright as others.
+        it did, `shadows` where a picture holds too little to be made as bright as others, and `missed` where it has
+        not got the exposure that was named.
 
         Args:
             photo, mask: see there.
@@ -274,10 +282,14 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         result, said = super().process(photo, mask=mask)
         levels = {"exposure_before": level, "exposure": mean_level(result)}
         words = describe_change(before, every_other(result), levels, said.get("denoise", 0))
-        if self.settings.strength == 1 and self.settings.table is None and "exposure_level" in self.auto_preferences \
-                and not self.settings.exposure_shift and self.settings.preference.get("exposure_level") is None:
-            shadows = describe_shadows(before, levels["exposure_before"], levels["exposure"])
-            said = {**said, **({"shadows": shadows} if shadows else {})}
+        named, shift = self.settings.preference.get("exposure_level"), self.settings.exposure_shift
+        notes: dict[str, str] = {}
+        if self.settings.strength == 1 and self.settings.table is None and not shift:
+            if named is not None and mask is None and self._decision is None:
+                notes["missed"] = describe_missed(before, named, levels["exposure"])
+            elif named is None and "exposure_level" in self.auto_preferences:
+                notes["shadows"] = describe_shadows(before, levels["exposure_before"], levels["exposure"])
+        said = {**said, **{name: note for name, note in notes.items() if note}}
         return PipelineResult(result, {"words": words, **levels, **said})
 
     def _changed(self, photo: Photo, mask: Any) -> PipelineResult:

@@ -219,3 +219,15 @@ def test_a_named_exposure_is_met():
             for level in (0.3, 0.45, 0.55):
                 result = Enhancer(model, preference={"exposure_level": level}, denoise=0.0, white="keep")(picture)
                 assert result.mean() / 255 == pytest.approx(level, abs=0.02), (model, top, level)
+
+
+def test_an_exposure_that_is_not_met_is_said_with_the_reason():
+    """Black stays black: what was asked for, what came of it, and why; nothing where it was met."""
+    black = np.zeros((64, 64, 3), np.uint8)
+    black[:8] = 40
+    said = Enhancer(preference={"exposure_level": 0.6}).process(Photo(black)).decision
+    assert said["missed"].startswith("asked for an exposure of 0.60, reached 0.")
+    assert said["missed"].endswith("almost nothing was recorded in 88% of the picture")
+    even = np.random.default_rng(0).integers(20, 60, (64, 64, 3), dtype=np.uint8)
+    assert "missed" not in Enhancer(preference={"exposure_level": 0.4}).process(Photo(even)).decision
+    assert "missed" not in Enhancer().process(Photo(black)).decision
