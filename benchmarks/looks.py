@@ -19,7 +19,7 @@ import tyro
 from torch import Tensor
 
 from benchmarks.table import Table
-from benchmarks.visible_faults import banding, visible_noise
+from benchmarks.visible_faults import banding, block_energy, color_mottle, visible_noise
 from rlenhance.core.errors import UsageError, describe_failure
 from rlenhance.experiments.core.bootstrap import bootstrap_interval
 from rlenhance.experiments.core.published_weights import IMPORTERS
@@ -41,8 +41,8 @@ Way = Callable[[np.ndarray], np.ndarray]
 #: Measures without a reference: (H, W, 3) uint8 -> a number.
 Quality = Mapping[str, Callable[[np.ndarray], float]]
 _TITLES = {"psnr": "PSNR", "ssim": "SSIM", "gt_mean": "GT-mean", "fused": "GT-mean to fused", "burnt": "newly burnt, %",
-           "noise": "noise, 255ths", "banding": "banding, %", "mean": "mean", "niqe": "NIQE", "brisque": "BRISQUE",
-           "seconds": "CPU s"}
+           "noise": "noise, 255ths", "banding": "banding, %", "blocks": "blocks, 255ths", "mottle": "mottle, 255ths",
+           "mean": "mean", "niqe": "NIQE", "brisque": "BRISQUE", "seconds": "CPU s"}
 _SHARES = ("burnt", "banding")  # shown as %
 _ROWS = 4  # photographs on a sheet
 
@@ -251,6 +251,7 @@ def measure(image: np.ndarray, initial: np.ndarray, target: np.ndarray | None,
         scores = {"psnr": psnr(made, wanted).item(), "ssim": ssim(made, wanted).item(),
                   "gt_mean": gt_mean_psnr(made, wanted).item(), "fused": gt_mean_psnr(made, to_tensor(fused)).item()}
     return {**scores, "burnt": newly_burnt(image, initial), "noise": visible_noise(image), "banding": banding(image),
+            "blocks": block_energy(image, initial), "mottle": color_mottle(image, initial),
             "mean": float(image.mean()) / 255}
 
 

@@ -13,7 +13,7 @@ from benchmarks.failures import FAILURES
 from benchmarks.failures import Arguments as FailureArguments
 from benchmarks.failures import main as failures
 from benchmarks.looks import Arguments, busiest, main
-from benchmarks.visible_faults import banding, visible_noise
+from benchmarks.visible_faults import banding, block_energy, color_mottle, visible_noise
 from rlenhance.core.errors import UsageError
 from rlenhance.io import read, write
 from rlenhance.learning.models import MODELS
@@ -28,6 +28,19 @@ def test_only_what_was_whole_is_newly_burnt():
     after[2:5, :, 1] = 251
     assert newly_burnt(after, before) == pytest.approx(0.3)
     assert newly_burnt(before, before) == 0
+
+
+def test_blocks_and_blotches_count_in_dark_parts_alone():
+    """Blocks of 8x8 have an energy, shifted ones and a ramp have none; grey has no mottle, colours have."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 60, (9, 12, 1), dtype=np.uint8).repeat(3, axis=2)
+    blocks = grey.repeat(8, axis=0).repeat(8, axis=1)
+    dark, light = np.zeros_like(blocks), np.full_like(blocks, 99)
+    assert block_energy(blocks, dark) > 10 and block_energy(blocks, light) == 0
+    assert block_energy(np.roll(blocks, (4, 4), (0, 1)), dark) == 0
+    assert color_mottle(blocks, dark) < 0.01
+    colors = rng.integers(0, 60, (5, 6, 3), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    assert color_mottle(colors, np.zeros_like(colors)) > 2 and color_mottle(colors, np.full_like(colors, 99)) == 0
 
 
 def test_flat_runs_that_meet_in_a_step_are_banding():
@@ -60,7 +73,8 @@ def test_photographs_stand_side_by_side(tmp_path, capsys):
                                               "fusion of one frame", "CLAHE"]
     assert "PSNR" not in table.columns and "newly burnt, %" in table.columns
     found = json.loads((tmp_path / "out/looks.json").read_text())
-    assert found["pictures"] == 3 and set(found["ways"]["CLAHE"]) == {"burnt", "noise", "banding", "mean", "seconds"}
+    assert found["pictures"] == 3 and set(found["ways"]["CLAHE"]) == {
+        "burnt", "noise", "banding", "blocks", "mottle", "mean", "seconds"}
     assert [path.name for path in sorted((tmp_path / "out").glob("*.png"))] == ["looks-1.png"]
 
 
