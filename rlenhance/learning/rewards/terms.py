@@ -244,6 +244,16 @@ def reference_exposure(image: Tensor, transition: Transition) -> Tensor:
     return (mean_brightness(image) - level).abs()
 
 
+@state_term("reference_color", reference=True)
+def reference_color(image: Tensor, transition: Transition) -> Tensor:
+    """Distance of the relative colourfulness from the reference's, see `color_preference`: (N, 1, 1, 1).
+
+    A policy that learns from squared differences alone makes colours paler than the reference's, as it does not know
+    them for certain.
+    """
+    return (relative_color(image) - relative_color(_target(transition))).abs()[:, None, None, None]
+
+
 @state_term("shape_psnr", reference=True)
 def shape_psnr(image: Tensor, transition: Transition) -> Tensor:
     """Minus the PSNR to the reference after the image was scaled to its mean: (N, 1, 1, 1), in dB."""
