@@ -93,7 +93,7 @@ INTENTS: Mapping[str, tuple[Bound, ...]] = {
     "bright": (Bound("mean", 1.25, 1.5), Bound("newly burnt", high=0.03, points=True)),
     "documentary": (Bound("mean", 0.75, 0.92), Bound("saturation", 0.65, 0.92), Bound("newly burnt", high=0.01,
                                                                                      points=True)),
-    "natural": (Bound("mean", 0.94, 1.06), Bound("contrast", 0.7, 0.92), Bound("shadows", low=1.15),
+    "soft": (Bound("mean", 0.94, 1.06), Bound("contrast", 0.7, 0.92), Bound("shadows", low=1.15),
                 Bound("newly burnt", high=0.6)),
     "night-mood": (Bound("mean", 0.42, 0.65), Bound("shadows", high=0.5), Bound("contrast", low=1.2),
                    Bound("warmth", low=0.97), Bound("newly burnt", high=0.3)),

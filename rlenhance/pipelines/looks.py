@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,6 +34,7 @@ _KEYS = ("kind", "version", "decision", "model", "sha256", "denoiser", "denoiser
 _LARGEST = 1e6  # a number in a function
 #: Settings of a preset: what every model may take.
 _OF_PRESETS = ("preference", "exposure_shift", "strength")
+_RENAMED = {"natural": "soft"}  # presets: former name -> name
 _SETTINGS_0_2 = (*_OF_PRESETS, "denoise", "white", "steps", "table")
 _RECIPE_0_2 = ("kind", "version", "model", "sha256", "preference", "strength")  # needed
 _MADE = {"look": "rlenhance learn and rlenhance taste write one",
@@ -245,6 +247,9 @@ def load_preset(name: str) -> Look:
     """
     if name.lower().endswith(".json"):
         return load_look(Path(name), "preset")
+    if name in _RENAMED:
+        warnings.warn(f"the preset {name} is called {_RENAMED[name]} now, as a model has its former name", stacklevel=2)
+        name = _RENAMED[name]
     known = [path.stem for path in PRESETS.glob("*.json")]
     if name not in known:
         raise UsageError(f"{UnknownName('preset', name, known)}; one of your own is named by its file, as in "

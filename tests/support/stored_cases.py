@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 _PICTURES = {".png", ".jpg", ".tiff", ".webp", ".bmp"}
 _FORMATS = ("jpg", "png", "webp", "tiff", "bmp", "jpg --quality 60")
 _PHOTO_MODELS = ("balanced", "natural", "natural-direct", "reference", "reference-direct", "relight", "supervised")
-_PRESETS = ("natural", "bright", "night-mood", "vivid", "print", "subtle", "documentary")
+_PRESETS = ("soft", "bright", "night-mood", "vivid", "print", "subtle", "documentary")
 _ENHANCE = (
     "--exposure 0.25", "--exposure 0.6", "--exposure 0.45 --contrast 0.5", "--contrast -0.6", "--color 0.7",
     "--color -0.5", "--highlights 0.8", "--strength 0.5", "--strength 0.8 --exposure 0.3", "--exposure-shift 0.7",

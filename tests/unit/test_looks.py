@@ -210,7 +210,7 @@ def test_a_recipe_and_a_table_hold_what_the_look_became(stands, capsys):
     assert "a recipe holds those of one; got 2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["--recipe", "x.json"], ["--preset", "natural"], ["--match-style", "in/25.png"],
+@pytest.mark.parametrize("words", [["--recipe", "x.json"], ["--preset", "soft"], ["--match-style", "in/25.png"],
                                    ["--reward", "color=1"]], ids=" ".join)
 def test_two_ways_to_choose_are_refused(stands, capsys, words):
     assert cli.main(["enhance", "in/25.png", "--look", "my-look.json", *words]) == 2
@@ -266,6 +266,6 @@ def test_the_api_takes_a_look(tmp_path):
     assert chosen.strength == 0.5 and chosen.preference["contrast"] != 0 and "--look" in wanted.command("a.jpg")
     foreign = RISING.to_json().replace('"balanced"', '"/etc/passwd"')
     for words, told in (({"look": "{"}, "look: the text: not a JSON file"), ({"look": foreign}, "model of the look"),
-                        ({"look": RISING.to_json(), "preset": "natural"}, "leave one out")):
+                        ({"look": RISING.to_json(), "preset": "soft"}, "leave one out")):
         with pytest.raises(UsageError, match=told):
             api.parse_enhance(words)

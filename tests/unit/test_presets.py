@@ -41,7 +41,7 @@ def _made(*words):
 
 def test_the_promised_presets_are_shipped():
     """The four looks that the pages promise are there."""
-    assert {"natural", "bright", "night-mood", "documentary"} <= set(SHIPPED)
+    assert {"soft", "bright", "night-mood", "documentary"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -166,10 +166,17 @@ def test_presets_are_listed(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(SHIPPED)
-    assert "natural: --contrast -0.65 --highlights 1" in lines
+    assert "soft: --contrast -0.65 --highlights 1" in lines
     assert "night-mood: --exposure-shift -0.22 --contrast 1 --highlights 0.3" in lines
     assert "subtle: --strength 0.5" in lines
     assert all(f"    {preset.use}" in lines for preset in shipped_presets())
+
+
+def test_the_former_name_of_a_preset_still_works_and_says_the_new_one():
+    """`natural` is the name of a model; the preset is `soft`."""
+    with pytest.warns(UserWarning, match="the preset natural is called soft now"):
+        former = load_preset("natural")
+    assert former == load_preset("soft")
 
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -41,7 +41,7 @@ def _run(*words):
 @pytest.mark.parametrize("words", [
     [], ["--exposure", "0.61"], ["--exposure", "auto", "--color", "-0.25"], ["--strength", "0.3333333333333333"],
     ["--steps", "2"], ["--preset", "night-mood"], ["--preset", "mine.json", "--strength", "0.7"], ["--model", "plain"],
-    ["--strength", "0"], ["--match-style", "liked.png", "--preset", "natural"],
+    ["--strength", "0"], ["--match-style", "liked.png", "--preset", "soft"],
 ], ids=lambda words: " ".join(words))
 def test_a_recipe_makes_the_same_bytes_again(night, tmp_path, capsys, words):
     """Whatever was asked for, the recipe alone makes the same file."""
@@ -70,7 +70,7 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
         "settings": {"preference": {"contrast": 1, "highlights": 0.3}, "exposure_shift": -0.22, "strength": 0.6,
                      "steps": 3, "denoise": "auto", "white": "auto"},
     }
-    assert _run("-o", "b.png", "--preset", "natural", "--save-recipe", "auto.json") == 0
+    assert _run("-o", "b.png", "--preset", "soft", "--save-recipe", "auto.json") == 0
     found = json.loads((tmp_path / "auto.json").read_text())["settings"]
     assert found["preference"] == {"contrast": -0.65, "highlights": 1} and found["strength"] == 1
 
@@ -108,7 +108,7 @@ def test_a_shipped_model_is_found_by_its_name(night, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [
-    ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "natural"], ["--steps", "2"],
+    ["--exposure", "0.5"], ["--strength", "1"], ["--preset", "soft"], ["--steps", "2"],
     ["--match-style", "night.png"], ["--color", "0"], ["--shared-decision"], ["--save-recipe", "b.json"],
 ], ids=lambda words: words[0])
 def test_options_beside_a_recipe_are_refused(night, capsys, words):

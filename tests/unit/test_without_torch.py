@@ -18,7 +18,7 @@ BLOCKED = ("torch", "scipy", "gymnasium", "matplotlib", "sklearn", "skimage", "o
 COMMANDS = {
     "enhance": "enhance night.png -o out/",
     "enhance, look and strength": "enhance night.png -o styled.png --look mine.json --strength 0.5 --white auto",
-    "enhance, every flag": "enhance night.png -o flags.png --preset natural --reward exposure=1.2 --save-recipe r.json",
+    "enhance, every flag": "enhance night.png -o flags.png --preset soft --reward exposure=1.2 --save-recipe r.json",
     "enhance, denoised": "enhance night.png -o clean.png --denoise 0.5",
     "enhance, a series": "enhance night.png day.png -o series --match-series",
     "enhance, a table": "enhance night.png -o table.png --cube table.cube",
