@@ -19,9 +19,10 @@ _SUPERVISED: Mapping[str, Any] = {"train.learner": "supervised", "data.train_on_
 LOWLIGHT_PRESETS: Mapping[str, Preset] = {
     "natural": Preset("tone actions and controls, the recipe of the shipped model natural", {}),
     "balanced": Preset("curves per band of luminance, from references that keep highlights (scripts.fuse_scenes)", {
-        "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=30", "shape_psnr=0.5",
-                         "revealed_noise=300", "contrast_preference=20", "color_preference=15", "highlights=15"),
-        "network.actions": "bilateral", "network.log_bins": 16,
+        "train.reward": ("exposure=0", "contrast=0", "local_exposure=0", "reference_exposure=80", "reference_color=15",
+                         "shape_psnr=1", "revealed_noise=250", "clipping=4", "contrast_preference=48",
+                         "color_preference=60", "highlights=35"),
+        "network.actions": "bilateral", "network.gain": 0.25, "network.log_bins": 16,
     }),
     "rellie": Preset("ReLLIE's form: an agent per pixel, 27 levels, coupled channels, momentum", {
         # a term of the picture is shared by all pixels, and an action term is each pixel's own: it would outweigh them

@@ -125,7 +125,7 @@ def test_what_is_wrong_in_a_preset_is_named(night, tmp_path, capsys, text, told)
 
 
 @pytest.mark.parametrize("name, told", [
-    ("natral", "did you mean natural"), ("nowhere.json", "nowhere.json: cannot be read"), ("night", "mine.json"),
+    ("vivd", "did you mean vivid"), ("nowhere.json", "nowhere.json: cannot be read"), ("night", "mine.json"),
 ])
 def test_unknown_presets_are_answered(night, capsys, name, told):
     """A name that is not shipped gets the nearest ones, a file that is not there its name."""

@@ -249,9 +249,11 @@ def reference_color(image: Tensor, transition: Transition) -> Tensor:
     """Distance of the relative colourfulness from the reference's, see `color_preference`: (N, 1, 1, 1).
 
     A policy that learns from squared differences alone makes colours paler than the reference's, as it does not know
-    them for certain.
+    them for certain. It counts the less, the further the preference `color` is from 0.
     """
-    return (relative_color(image) - relative_color(_target(transition))).abs()[:, None, None, None]
+    distance = (relative_color(image) - relative_color(_target(transition))).abs()[:, None, None, None]
+    wish = transition.preferences.get("color")
+    return distance if wish is None else distance * (1 - wish.abs())
 
 
 @state_term("shape_psnr", reference=True)
