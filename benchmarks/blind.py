@@ -37,7 +37,7 @@ class Arguments:
 
     pictures: Annotated[Path, tyro.conf.Positional]
     """A folder of photographs; or of pairs (low/ and high/), of whose dark ones a split is taken."""
-    of: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    of: tuple[str, ...] = ()
     """Given twice: a shipped model, a run, or a folder of finished results whose names (without endings) are those of
     the photographs."""
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/blind")

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.blind import Arguments, main
 from rlenhance.core.errors import UsageError
+from rlenhance.experiments.core.cli import run_cli
 from rlenhance.io import read, write
 
 
@@ -62,3 +63,10 @@ def test_what_does_not_fit_is_named(folders: Path) -> None:
     (out / "votes.json").write_text('{"0": "alike"}')
     with pytest.raises(UsageError, match="no pair is decided"):
         main(Arguments(folders / "photos", out=out, count=(out / "votes.json",)))
+
+
+def test_both_ways_are_named_with_the_same_option_twice(folders: Path) -> None:
+    words = [str(folders / "photos"), "--of", str(folders / "bright"), "--of", str(folders / "dark"),
+             "--out", str(folders / "out")]
+    assert run_cli(main, Arguments, words) == 0
+    assert (folders / "out" / "index.html").is_file()
