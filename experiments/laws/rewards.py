@@ -21,7 +21,7 @@ def make_step(before: Tensor, after: Tensor, initial: Tensor | None = None, targ
               magnitude: Tensor | None = None, **preferences: Tensor) -> Transition:
     """A step with every preference that the project's terms know, at the level 0.5 and the factor 1."""
     one = torch.ones(1, 1, 1, 1)
-    levels = {"exposure_level": 0.5 * one, "contrast": one, "color": one, "highlights": one, **preferences}
+    levels = {"exposure_level": 0.5 * one, "contrast": one, "color": 0.5 * one, "highlights": one, **preferences}
     magnitude = torch.zeros(before.shape[0], 1, 4, 4) if magnitude is None else magnitude
     return Transition(before, after, before if initial is None else initial, magnitude, levels, target)
 

@@ -21,8 +21,8 @@ MANY = 30
 #: Pairs from which on a look may depend on the picture.
 FEW = 3
 #: Terms of the recipes that pull elsewhere than towards the edits.
-_OTHER_TERMS = ("exposure", "reference_exposure", "shape_psnr", "revealed_noise", "contrast_preference",
-                "color_preference", "highlights", "clipping", "smoothness")
+_OTHER_TERMS = ("exposure", "reference_exposure", "reference_color", "shape_psnr", "revealed_noise",
+                "contrast_preference", "color_preference", "highlights", "clipping", "smoothness")
 CURVE_WORDS = {"gamma": "a gamma of table_gain stops", "exposure": "table_gain stops of light"}
 
 

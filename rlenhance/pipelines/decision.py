@@ -128,6 +128,19 @@ def describe_change(before: np.ndarray, after: np.ndarray, levels: Mapping[str, 
     return ", ".join(words)
 
 
+def exposure_notes(part: np.ndarray, levels: Mapping[str, float], named: float | None) -> dict[str, str]:
+    """What is to be said of the exposure: "missed" of a named one, "shadows" of an automatic one, or nothing.
+
+    Args:
+        part: of the photograph, see `every_other`.
+        levels: see `describe_change`.
+        named: the exposure that was named, in [0, 1]; None: it is automatic.
+    """
+    name, words = ("missed", describe_missed(part, named, levels["exposure"])) if named is not None else \
+        ("shadows", describe_shadows(part, levels["exposure_before"], levels["exposure"]))
+    return {name: words} if words else {}
+
+
 def describe_shadows(part: np.ndarray, before: float, after: float) -> str:
     """Words for a picture of which too little was recorded to make it as bright as others; empty for any other.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -12,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 import cv2
 import numpy as np
 
-from rlenhance.core import ArrayAction
 from rlenhance.core.errors import UsageError
 from rlenhance.core.machine import check_half
 from rlenhance.core.pixels import blended, resize_planes, resized_planes, to_pixels, to_planes
@@ -24,15 +22,9 @@ from rlenhance.io.photo import Photo
 from rlenhance.ops.lost_shadows import has_lost_shadows, plain_shadows
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
-from rlenhance.pipelines.decision import (
-    Decision,
-    White,
-    describe_change,
-    describe_missed,
-    describe_shadows,
-    every_other,
-)
+from rlenhance.pipelines.decision import Decision, White, describe_change, every_other, exposure_notes
 from rlenhance.pipelines.denoise import Denoiser, find_denoiser, is_grey
+from rlenhance.pipelines.exposure import decide_exposed, sample_of
 from rlenhance.pipelines.options import EnhanceSettings
 
 if TYPE_CHECKING:
@@ -40,8 +32,6 @@ if TYPE_CHECKING:
     from rlenhance.pipelines.series import Series
 
 _SIDE = 64  # on which a policy without a state size is asked for its exposure
-_SAMPLE = 128  # pixels along a side on which a named exposure is measured, at least
-_TRIES, _MET = 4, 0.005  # episodes until a named exposure is met; the brightness that is near enough
 
 
 class Enhancer(ImagePipeline[EnhanceSettings]):
@@ -282,14 +272,11 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         result, said = super().process(photo, mask=mask)
         levels = {"exposure_before": level, "exposure": mean_level(result)}
         words = describe_change(before, every_other(result), levels, said.get("denoise", 0))
-        named, shift = self.settings.preference.get("exposure_level"), self.settings.exposure_shift
-        notes: dict[str, str] = {}
-        if self.settings.strength == 1 and self.settings.table is None and not shift:
-            if named is not None and mask is None and self._decision is None:
-                notes["missed"] = describe_missed(before, named, levels["exposure"])
-            elif named is None and "exposure_level" in self.auto_preferences:
-                notes["shadows"] = describe_shadows(before, levels["exposure_before"], levels["exposure"])
-        said = {**said, **{name: note for name, note in notes.items() if note}}
+        if self.settings.strength == 1 and self.settings.table is None and not self.settings.exposure_shift:
+            named = self.settings.preference.get("exposure_level")
+            chosen = mask is None and self._decision is None if named is not None else \
+                "exposure_level" in self.auto_preferences
+            said = {**said, **(exposure_notes(before, levels, named) if chosen else {})}
         return PipelineResult(result, {"words": words, **levels, **said})
 
     def _changed(self, photo: Photo, mask: Any) -> PipelineResult:
@@ -317,43 +304,15 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if decision is None:
             white, actions, plain = White() if is_grey(pixels) else White.of(pixels, settings.white), None, False
             if self.shares_decision:
-                plain = has_lost_shadows(_sample(pixels))
+                sample = sample_of(pixels)
+                plain = has_lost_shadows(sample)
                 small = resized_planes(pixels, self.network.decision_size)
                 if white.named:
                     small = to_planes(white.before(to_pixels(small, np.float32)))
-                actions = self._actions(small, white.before(_sample(pixels)))
+                actions = decide_exposed(self.network, small, white.before(sample), self._preference_for(small))
                 white = white.rounded
             decision = Decision(white, actions, plain_shadows=plain)
         return replace(decision, noise=settings.denoise, table=settings.table)
-
-    def _actions(self, small: np.ndarray, sample: np.ndarray) -> Sequence[ArrayAction]:
-        """The actions for a picture; a named exposure is asked for so that the result has it, or comes nearest to it.
-
-        Policies stay below a high level in the dark, and the mean of a reduced picture's curve is not that of the
-        picture: what is missing is asked for in addition.
-
-        Args:
-            small: (1, 3, h, w), what is decided on.
-            sample: some pixels of the picture, (h', w', 3).
-        """
-        preference = self._preference_for(small)
-        actions = self.network.decide(small, preference=preference)
-        level = (preference or {}).get("exposure_level")
-        if level is None:
-            return actions
-        low, _, high = self.preference_ranges["exposure_level"]
-        best, missed, asked = actions, math.inf, level
-        for _ in range(_TRIES):
-            reached = float(to_planes(np.asarray(self.network.render_array(sample, actions))).mean())
-            if abs(level - reached) >= missed:
-                break
-            best, missed = actions, abs(level - reached)
-            further = min(max(asked + level - reached, low), high)
-            if missed < _MET or further == asked:
-                break
-            asked = further
-            actions = self.network.decide(small, preference={**(preference or {}), "exposure_level": asked})
-        return best
 
     def _rendered(self, pixels: np.ndarray, decision: Decision,
                   out: np.ndarray | None) -> tuple[np.ndarray, dict[str, Any]]:
@@ -431,12 +390,6 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         self.half = False
         super()._move(device)
         self.denoiser._move(device)
-
-
-def _sample(pixels: np.ndarray) -> np.ndarray:
-    """A copy of every n-th pixel along each side: (h, w, 3)."""
-    down, across = (max(1, side // _SAMPLE) for side in pixels.shape[:2])
-    return pixels[::down, ::across].copy()
 
 
 def _levelled(picture: np.ndarray, gains: np.ndarray | None) -> np.ndarray:

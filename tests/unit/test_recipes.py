@@ -54,7 +54,7 @@ def test_a_recipe_makes_the_same_bytes_again(night, tmp_path, capsys, words):
     newer = save_checkpoint(tmp_path / "runs/lol/second/best", stir(make_policy(preferences=CHOICE), 0.3))
     assert _run("-o", "again.png", "--recipe", "done.json") == 0
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "first.png").read_bytes()
-    assert capsys.readouterr().err == ""
+    assert all("asked for an exposure" in line for line in capsys.readouterr().err.splitlines())
     shutil.rmtree(newer)
 
 

