@@ -12,10 +12,12 @@ import numpy as np
 
 from rlenhance.core.pixels import bands, largest_channel
 
-_LOST, _KEPT = 1.5, 4.5  # of 255: the largest channel around a pixel that holds nothing, and that counts in full
+_LOST, _KEPT = 2.0, 6.0  # of 255: the largest channel around a pixel that holds nothing, and that counts in full
+_COLORED = 12.0  # of 255: from here on the colour of a pixel is its own
 _FEW = 0.01  # share of a picture's pixels that must be lost
 _STEP = 4  # pixels of a side that are taken together
 _AROUND, _SPREAD, _SOFT = 3, 1.5, 0.75  # of those: the area looked at; deviations of the mean light and of the mask
+_BLOTCH = 4.0  # of those: deviation of the mean colour
 _ROWS = 256  # of a picture at a time
 
 
@@ -41,27 +43,40 @@ def plain_shadows(picture: np.ndarray) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     reduced = [_reduced(picture[rows]) for rows in bands(height, _ROWS)]
-    top, light = (np.vstack([part[kind] for part in reduced]) for kind in range(2))
+    top, small = (np.concatenate([part[kind] for part in reduced]) for kind in range(2))
     top = cv2.blur(top, (_AROUND, _AROUND))
-    lost = cv2.GaussianBlur(np.clip((_KEPT - top) / (_KEPT - _LOST), 0, 1), (0, 0), _SOFT)
-    weight = lost + 1e-3
-    plain = cv2.GaussianBlur(light * weight, (0, 0), _SPREAD) / cv2.GaussianBlur(weight, (0, 0), _SPREAD)
-    share, plain = (cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR)[..., None]
-                    for part in (lost, plain))
+    light = small.mean(axis=2)
+    lost, faint = (cv2.GaussianBlur(np.clip((most - top) / (most - least), 0, 1), (0, 0), _SOFT)
+                   for least, most in ((_LOST, _KEPT), (_KEPT, _COLORED)))
+    fields = [lost, faint, _mean_where(lost, light, _SPREAD), _mean_where(faint, small - light[..., None], _BLOTCH)]
+    share, smooth, plain, color = (cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR) for part in fields)
     result = np.empty(picture.shape, np.uint16)
     for rows in bands(height, _ROWS):
-        if not share[rows].any():
+        if not smooth[rows].any():
             np.multiply(picture[rows], 257, out=result[rows], dtype=np.uint16)
             continue
         part = picture[rows].astype(np.float32)
-        part += share[rows] * (plain[rows] - part)
-        result[rows] = part * 257 + 0.5
+        level = cv2.transform(part, np.full((1, 3), 1 / 3, np.float32))[..., None]
+        part -= level
+        part += smooth[rows, :, None] * (color[rows] - part)
+        part *= 1 - share[rows, :, None]
+        part += level + share[rows, :, None] * (plain[rows, :, None] - level)
+        result[rows] = part.clip(0, 255, out=part) * 257 + 0.5
     return result
 
 
+def _mean_where(weight: np.ndarray, values: np.ndarray, deviation: float) -> np.ndarray:
+    """Gaussian means of (h, w) or (h, w, C) over what has a weight (h, w)."""
+    sure = weight + 1e-3
+    known = sure if values.ndim == 2 else sure[..., None]
+    total = cv2.GaussianBlur(sure, (0, 0), deviation)
+    return np.asarray(cv2.GaussianBlur(values * known, (0, 0), deviation) / (
+        total if values.ndim == 2 else total[..., None]))
+
+
 def _reduced(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of some rows (h, W, 3), reduced by `_STEP`: the largest channels around each pixel, and its brightness."""
+    """Of some rows (h, W, 3), reduced by `_STEP`: the largest channels around each pixel, and the pixels."""
     size = (max(1, part.shape[1] // _STEP), max(1, part.shape[0] // _STEP))
     most = cv2.dilate(largest_channel(part), np.ones((3, 3), np.uint8)).astype(np.float32)
-    light = cv2.transform(part.astype(np.float32), np.full((1, 3), 1 / 3, np.float32))
-    return cv2.resize(most, size, interpolation=cv2.INTER_AREA), cv2.resize(light, size, interpolation=cv2.INTER_AREA)
+    return (cv2.resize(most, size, interpolation=cv2.INTER_AREA),
+            cv2.resize(part.astype(np.float32), size, interpolation=cv2.INTER_AREA))
