@@ -166,7 +166,7 @@ def test_presets_are_listed(capsys):
     assert cli.main(["presets"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2 * len(SHIPPED)
-    assert "soft: --contrast -0.65 --highlights 1" in lines
+    assert "soft: --contrast -0.62 --highlights 1" in lines
     assert "night-mood: --exposure-shift -0.22 --contrast 1 --highlights 0.3" in lines
     assert "subtle: --strength 0.5" in lines
     assert all(f"    {preset.use}" in lines for preset in shipped_presets())
