@@ -72,7 +72,7 @@ def test_a_recipe_tells_what_was_done(night, tmp_path):
     }
     assert _run("-o", "b.png", "--preset", "soft", "--save-recipe", "auto.json") == 0
     found = json.loads((tmp_path / "auto.json").read_text())["settings"]
-    assert found["preference"] == {"contrast": -0.65, "highlights": 1} and found["strength"] == 1
+    assert found["preference"] == {"contrast": -0.62, "highlights": 1} and found["strength"] == 1
 
 
 def test_other_weights_are_refused(night, tmp_path, capsys):
