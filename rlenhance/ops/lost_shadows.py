@@ -49,20 +49,29 @@ def plain_shadows(picture: np.ndarray) -> np.ndarray:
     lost, faint = (cv2.GaussianBlur(np.clip((most - top) / (most - least), 0, 1), (0, 0), _SOFT)
                    for least, most in ((_LOST, _KEPT), (_KEPT, _COLORED)))
     fields = [lost, faint, _mean_where(lost, light, _SPREAD), _mean_where(faint, small - light[..., None], _BLOTCH)]
-    share, smooth, plain, color = (cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR) for part in fields)
     result = np.empty(picture.shape, np.uint16)
     for rows in bands(height, _ROWS):
-        if not smooth[rows].any():
+        share, smooth, plain, color = (_enlarged(part, rows, height, width) for part in fields)
+        if not smooth.any():
             np.multiply(picture[rows], 257, out=result[rows], dtype=np.uint16)
             continue
         part = picture[rows].astype(np.float32)
         level = cv2.transform(part, np.full((1, 3), 1 / 3, np.float32))[..., None]
         part -= level
-        part += smooth[rows, :, None] * (color[rows] - part)
-        part *= 1 - share[rows, :, None]
-        part += level + share[rows, :, None] * (plain[rows, :, None] - level)
+        part += smooth * (color - part)
+        part *= 1 - share
+        part += level + share * (plain - level)
         result[rows] = part.clip(0, 255, out=part) * 257 + 0.5
     return result
+
+
+def _enlarged(part: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:
+    """Some rows of (h, w) or (h, w, C), interpolated to height x width: a whole picture would take its memory."""
+    down, across = part.shape[0] / height, part.shape[1] / width
+    places = np.array([[across, 0, across / 2 - 0.5], [0, down, (rows.start + 0.5) * down - 0.5]])
+    found = cv2.warpAffine(part, places, (width, rows.stop - rows.start), borderMode=cv2.BORDER_REPLICATE,
+                           flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return found[..., None] if found.ndim == 2 else found
 
 
 def _mean_where(weight: np.ndarray, values: np.ndarray, deviation: float) -> np.ndarray:

@@ -349,7 +349,8 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
         if table is not None and table.replaces_model:
             result = given
         elif decision.actions is not None:
-            room = out if given is pixels and table is None and (white.neutral or strength == 1) else None
+            room = given if plain else \
+                out if given is pixels and table is None and (white.neutral or strength == 1) else None
             result = np.asarray(self.network.render_array(given, decision.actions, share, room))
         else:
             planes = to_planes(given)
