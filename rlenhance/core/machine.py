@@ -15,7 +15,7 @@ from rlenhance.core.torch_parts import torch_part
 
 #: The name that stands for the best device that is available.
 AUTO = "auto"
-_NEWEST = "shrink_band"  # a function that libraries compiled from earlier versions of the files are without
+_NEWEST = "renders_gains"  # a function that libraries compiled from earlier versions of the files are without
 
 
 @cache

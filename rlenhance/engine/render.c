@@ -339,6 +339,9 @@ INLINE void blend(const float (*before)[SEGMENT], float (*after)[SEGMENT], int64
 SWEEP_PIXELS(render_bytes, uint8_t)
 SWEEP_PIXELS(render_words, uint16_t)
 
+/* Nothing: that it is there tells `compiled_functions` that `Guide` has `kinds`. */
+EXPORT void renders_gains(void) {}
+
 /* Python imports it as an empty module; ctypes calls the functions above, which leaves the interpreter free. */
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_compiled", 0, -1, 0, 0, 0, 0, 0};
 
