@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -104,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
     what does not work; 141 is a reader that went away, as `head` does.
     """
     try:
-        with _stoppable(words is None), guarded_streams() as output:
+        with _stoppable(words is None), guarded_streams() as output, _warnings_as_notes():
             try:
                 status = _run(sys.argv[1:] if words is None else words)
             except SystemExit as stop:  # of argparse: help, or words that it does not know
@@ -116,6 +117,22 @@ def main(words: Sequence[str] | None = None) -> int:
         return 143
     except KeyboardInterrupt:
         return 130
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """Prints what the library warns of as one line, without the place in its code."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def tell(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is UserWarning:
+                print(f"note: {printable(message)}", file=sys.stderr)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = tell
+        yield
 
 
 def _run(words: Sequence[str]) -> int:

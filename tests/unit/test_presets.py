@@ -1,6 +1,7 @@
 """Presets: the shipped ones work, a user's own are checked to the last key, and options win over them."""
 
 import json
+import warnings
 from pathlib import Path
 
 import cv2
@@ -177,6 +178,13 @@ def test_the_former_name_of_a_preset_still_works_and_says_the_new_one():
     with pytest.warns(UserWarning, match="the preset natural is called soft now"):
         former = load_preset("natural")
     assert former == load_preset("soft")
+
+
+def test_the_command_says_it_in_one_line_without_a_place_in_the_code(night, capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as without a test runner, which makes errors of them
+        assert cli.main(["enhance", "night.png", "--preset", "natural", "--model", "runs/lol/first"]) == 0
+    assert capsys.readouterr().err == "note: the preset natural is called soft now, as a model has its former name\n"
 
 
 DOCS = Path(__file__).parents[2] / "docs"
