@@ -44,10 +44,8 @@ def plain_shadows(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     reduced = [_reduced(picture[rows]) for rows in bands(height, _ROWS)]
     top, small = (np.concatenate([part[kind] for part in reduced]) for kind in range(2))
-    top = cv2.blur(top, (_AROUND, _AROUND))
     light = small.mean(axis=2)
-    lost, faint = (cv2.GaussianBlur(np.clip((most - top) / (most - least), 0, 1), (0, 0), _SOFT)
-                   for least, most in ((_LOST, _KEPT), (_KEPT, _COLORED)))
+    lost, faint = _share_below(top, _LOST, _KEPT), _share_below(top, _KEPT, _COLORED)
     fields = [lost, faint, _mean_where(lost, light, _SPREAD), _mean_where(faint, small - light[..., None], _BLOTCH)]
     result = np.empty(picture.shape, np.uint16)
     for rows in bands(height, _ROWS):
@@ -63,6 +61,25 @@ def plain_shadows(picture: np.ndarray) -> np.ndarray:
         part += level + share * (plain - level)
         result[rows] = part.clip(0, 255, out=part) * 257 + 0.5
     return result
+
+
+def lost_share(picture: np.ndarray) -> np.ndarray:
+    """How far each place of a picture is lost, so that `plain_shadows` takes its light from around it.
+
+    Args:
+        picture: (H, W, 3) uint8.
+
+    Returns:
+        (H // 4, W // 4) float32 in [0, 1].
+    """
+    tops = [_reduced(picture[rows])[0] for rows in bands(len(picture), _ROWS)]
+    return _share_below(np.concatenate(tops), _LOST, _KEPT)
+
+
+def _share_below(top: np.ndarray, least: float, most: float) -> np.ndarray:
+    """1 where the largest channels around a place are below `least` of 255, 0 above `most`, and softly between."""
+    around = cv2.blur(top, (_AROUND, _AROUND))
+    return np.asarray(cv2.GaussianBlur(np.clip((most - around) / (most - least), 0, 1), (0, 0), _SOFT))
 
 
 def _enlarged(part: np.ndarray, rows: slice, height: int, width: int) -> np.ndarray:

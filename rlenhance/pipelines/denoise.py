@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import cv2
 import numpy as np
 
 from rlenhance.core.errors import UsageError
@@ -186,7 +187,8 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         return float(spec.get("noise_floor", 0.0))
 
     def denoise_enhanced(self, pixels: np.ndarray, enhanced: np.ndarray,
-                         curve: Callable[[np.ndarray], np.ndarray] | None) -> np.ndarray:
+                         curve: Callable[[np.ndarray], np.ndarray] | None,
+                         gone: np.ndarray | None = None) -> np.ndarray:
         """Take out of an enhanced picture what its curve has made of the noise.
 
         A policy that denoises, or a network without noise map, is given the enhanced picture alone.
@@ -196,25 +198,28 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             enhanced: what was made of them, of the same shape and dtype.
             curve: how, for a picture of any size (see `noise_map`); None: not by a curve. Then the noise is measured in
                 the enhanced picture, but for FFDNet, which is given the gain, as ReLLIE does (`gain_map`).
+            gone: see `visible_noise`.
         """
         if self._plays:
             return self._played(enhanced)
         network = self.select_network(enhanced, "brightened")
         if curve is not None:
-            noise = noise_map_from_image(pixels, curve, network.noise_floor)
+            noise = _remaining(noise_map_from_image(pixels, curve, network.noise_floor), gone)
         elif network.takes_gain:
             noise = network.gain_map(pixels, enhanced)
         else:
             noise = self.noise_of(enhanced, "brightened")
         return self.clean(enhanced, noise, "brightened")
 
-    def visible_noise(self, pixels: np.ndarray,
-                      curve: Callable[[np.ndarray], np.ndarray] | None) -> VisibleNoise | None:
+    def visible_noise(self, pixels: np.ndarray, curve: Callable[[np.ndarray], np.ndarray] | None,
+                      gone: np.ndarray | None = None) -> VisibleNoise | None:
         """The visible noise of a picture after a curve.
 
         Args:
             pixels: as they came from the camera; without a curve, what was made of them.
             curve: see `denoise_enhanced`.
+            gone: (h, w) in [0, 1], of any size: the share of the noise that the curve takes out itself, as of lost
+                shadows. A network that is told of noise where there is none draws a pattern there.
 
         Returns:
             None where nothing is visible, the picture is less than 96 pixels wide or high, or the denoiser has no noise
@@ -227,6 +232,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
             levels += 1
         noise = self.noise_of(pixels, "brightened") if curve is None else noise_map_from_image(
             pixels, curve, self._noise_floor(pixels, "brightened"), max(_CELL, _CELL << levels >> 1))
+        noise = _remaining(noise, gone)
         visible = 255 * float(np.sqrt(np.square(noise).mean()))
         share = min(max((visible - _HIDDEN) / (_PLAIN - _HIDDEN), 0.0), 1.0)
         return VisibleNoise(noise, share, levels) if share else None
@@ -265,6 +271,14 @@ class VisibleNoise:
     map: np.ndarray
     share: float
     levels: int
+
+
+def _remaining(noise: np.ndarray, gone: np.ndarray | None) -> np.ndarray:
+    """A noise map (1, 1, h, w) without a share (h, w) of any size of it."""
+    if gone is None:
+        return noise
+    share = cv2.resize(gone, noise.shape[:1:-1], interpolation=cv2.INTER_LINEAR)
+    return noise * (1 - share)
 
 
 def _shipped_for(pixels: np.ndarray, kind: str) -> str:

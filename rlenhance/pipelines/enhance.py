@@ -19,7 +19,7 @@ from rlenhance.hub.info import read_info
 from rlenhance.io.batch import mean_level
 from rlenhance.io.files import read
 from rlenhance.io.photo import Photo
-from rlenhance.ops.lost_shadows import has_lost_shadows, plain_shadows
+from rlenhance.ops.lost_shadows import has_lost_shadows, lost_share, plain_shadows
 from rlenhance.ops.white_balance import apply_gains
 from rlenhance.pipelines.base import ImagePipeline, PipelineResult
 from rlenhance.pipelines.decision import Decision, White, describe_change, every_other, exposure_notes
@@ -327,14 +327,16 @@ class Enhancer(ImagePipeline[EnhanceSettings]):
             return _levelled(self._changed_by(part, decision, white, out), gains)
 
         known = None if decision.actions is None else curve
+        plain = decision.plain_shadows and pixels.dtype == np.uint8
+        gone = lost_share(pixels) if plain and noise != 0 else None
         visible = None
         if noise is None and known is not None:  # before the pixels may be written over
-            visible = denoiser.visible_noise(pixels, known)
+            visible = denoiser.visible_noise(pixels, known, gone)
         result = curve(pixels, None if noise else out)
         if noise is None and known is None:
             visible = denoiser.visible_noise(result, None)
         if noise:
-            result = denoiser.denoise_enhanced(pixels, result, known)
+            result = denoiser.denoise_enhanced(pixels, result, known, gone)
         elif visible is not None:
             result = denoiser.denoise_visible(result, visible, result if result.flags.c_contiguous else None)
         share = {"denoise": 0.0 if visible is None else round(visible.share, 3)} if noise is None else {}
