@@ -32,7 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(LAY_TREE)
 	cd $(TREE) && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml
-	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../setup.cfg -p rlenhance -p rlenhance_read -p research -p benchmarks
+	cd $(TREE) && ../../$(BIN)/python -m mypy --config-file ../../pyproject.toml -p rlenhance -p rlenhance_read -p research -p benchmarks
 
 docs: $(VENV)/.docs           ## the documentation as a site that opens offline: site/index.html
 	$(LAY_TREE)

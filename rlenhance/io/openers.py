@@ -21,7 +21,7 @@ class _Avif(AvifImagePlugin.AvifImageFile):
 
     def _open(self) -> None:
         decoder = AvifImagePlugin._avif.AvifDecoder
-        self._decoder = decoder(self.fp.read(), "auto", AvifImagePlugin._get_default_max_threads())  # type: ignore
+        self._decoder = decoder(self.fp.read(), "auto", AvifImagePlugin._get_default_max_threads())  # type: ignore[union-attr]
         self._size, self.n_frames, self._mode, *blocks, turn, packet = self._decoder.get_info()
         self.is_animated = self.n_frames > 1
         self.info.update({"icc_profile": blocks[0], "exif": blocks[1], "turn": turn, "xmp": packet})

@@ -172,7 +172,7 @@ class Api:
                 if not all(isinstance(part, UploadFile) for part in parts):
                     raise UsageError(f"the form holds {len(names)} files, {' and '.join(names)}")
                 for part in parts:
-                    kept.append(await self.keep(_chunks(part), part.filename or "picture"))  # type: ignore
+                    kept.append(await self.keep(_chunks(part), part.filename or "picture"))  # type: ignore[arg-type, union-attr]
         except HTTPException as error:  # no whole form
             self._remove(kept)
             raise UsageError(f"the form cannot be read ({error.detail}); send it as multipart/form-data") from error
