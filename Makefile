@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt
 RECIPE := setup.py setup.cfg pyproject.toml constraints.txt plugins/read/pyproject.toml rlenhance/engine/render.c rlenhance/engine/pyramid.c rlenhance/engine/convolve.c rlenhance/engine/lookup.c rlenhance/engine/kernels.c rlenhance/engine/compiled.h
 
-.PHONY: train test test-slow evidence stress lint docs bench networks results screenshots extras clean
+.PHONY: train test test-slow evidence stress lint docs bench networks results screenshots extras changes clean
 
 train: $(VENV)/.core          ## learn on the bundled sample photographs (two to five minutes)
 	$(BIN)/python -m experiments.lol_train
@@ -53,8 +53,11 @@ screenshots: $(VENV)/.dev     ## the pictures of the web page in docs/images/pag
 extras: $(VENV)/.dev          ## each extra alone in a fresh environment: its size, and a command that uses it
 	$(BIN)/python -m tests.support.extras
 
+changes: $(VENV)/.dev         ## what is not released yet, of the files in changes/
+	$(BIN)/towncrier build --draft --version "not released yet"
+
 $(VENV)/bin/python:
-	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 13) else f'rlenhance needs Python 3.11 to 3.13; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"
+	$(PYTHON) -c "import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 14) else f'rlenhance needs Python 3.11 to 3.14; $(PYTHON) is {v.major}.{v.minor}: name another one, make PYTHON=python3.12')"
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "venv is missing: on Debian, apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.core: $(VENV)/bin/python $(RECIPE)

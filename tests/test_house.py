@@ -3,6 +3,8 @@
 import ast
 import doctest
 import importlib
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -141,3 +143,14 @@ def test_the_checker_sees_the_same_names():
     named |= {target.id for node in block.body if isinstance(node, ast.Assign) for target in node.targets}
     assert set(rlenhance.__all__) <= named
     assert set(rlenhance.__all__) == set(rlenhance._HOMES) and set(rlenhance.__all__) <= set(dir(rlenhance))
+
+
+def test_change_notes_are_files_that_the_release_finds():
+    """Each is of a kind that has a heading, and is no bullet of its own; the changelog has none that is not released."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
+    kinds = {kind["directory"] for kind in settings["type"]}
+    notes = [path for path in (ROOT / settings["directory"]).iterdir() if path.name != ".gitignore"]
+    wrong = [path.name for path in notes if not re.fullmatch(rf"\+[a-z0-9-]+\.({'|'.join(kinds)})\.md", path.name)
+             or path.read_text().startswith(("-", "#")) or not path.read_text().strip()]
+    assert not wrong
+    assert "## Unreleased" not in (ROOT / settings["filename"]).read_text()
