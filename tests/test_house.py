@@ -146,7 +146,7 @@ def test_the_checker_sees_the_same_names():
 
 
 def test_change_notes_are_files_that_the_release_finds():
-    """Each is of a kind that has a heading, and is no bullet of its own; the changelog has none that is not released."""
+    """Each is of a kind that has a heading, and is no bullet; the changelog has none that is not released."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["towncrier"]
     kinds = {kind["directory"] for kind in settings["type"]}
     notes = [path for path in (ROOT / settings["directory"]).iterdir() if path.name != ".gitignore"]

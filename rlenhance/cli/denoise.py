@@ -28,8 +28,8 @@ def add(commands: Any) -> None:
         commands, "denoise", DenoiseSettings, summary="take the noise out of photographs",
         description="Take the noise out of photographs.",
         models="a shipped denoiser, or your own run, of a learned denoiser or of a policy over filters (default: "
-               "denoiser-grey for grey photographs, denoiser-camera for colours with noise that a camera has smoothed "
-               "or coded, or fine noise of 3 to 35 of 255, else denoiser)")
+               "denoiser-grey for grey photographs, denoiser-photo for colours with noise that a camera has smoothed "
+               "or coded, denoiser-camera for fine noise of 3 to 35 of 255, else denoiser)")
     add_region(denoise)
     add_written_file(denoise, "--explain", kind="sheet", metavar="FILE.png",
                          help="of one photograph and a policy over filters: a picture of which filter won where")

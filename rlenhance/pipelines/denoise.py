@@ -24,13 +24,14 @@ from rlenhance.pipelines.options import DenoiseSettings
 
 #: The shipped networks by their channels.
 SHIPPED = {1: "denoiser-grey", 3: "denoiser"}
-#: The shipped networks for other noise in colours: what a camera has smoothed or coded, and what brightening reveals.
-PROCESSED = {"camera": "denoiser-camera", "brightened": "denoiser-photo"}
+#: The shipped networks for other noise in colours: what a camera has smoothed or coded, what brightening reveals, and
+#: fine noise of some strength.
+PROCESSED = {"camera": "denoiser-photo", "brightened": "denoiser-photo", "moderate": "denoiser-camera"}
 _TILE = 1024  # pixels along a tile: larger ones hardly save work
 _TILES_BESIDE = {32_000_000: 384, 16_000_000: 768}  # beside a photograph of more pixels, whose memory counts
 _WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the network at full size
 _CELL = 4  # pixels along each side that share a value of the noise map; of reduced pictures half as many
-_MODERATE = (3, 35)  # fine noise in 255ths of which the network for cameras takes more than the one for even noise
+_MODERATE = (3, 35)  # fine noise in 255ths of which convex filters take more than the network for even noise
 _SMALLEST = 96  # pixels along a side below which noise cannot be distinguished from detail
 _HIDDEN, _PLAIN = 1.5, 3.0  # noise in 255ths that does not show, and that is taken wholly
 
@@ -101,7 +102,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         Args:
             pixels: (H, W, 3) uint8, uint16 or float in [0, 1], RGB; one whose channels are equal is grey.
             noise: (1, 1, h, w): map of standard deviations on the scale of [0, 1], of any size up to the picture's.
-            kind: of the noise: "camera", "brightened", or any other; a colour picture uses the network for it.
+            kind: of the noise: "camera", "brightened", "moderate", or any other; a colour picture uses the network for it.
 
         Returns:
             The same shape and dtype.
@@ -154,7 +155,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         if seen.kind == "none":
             return part
         moderate = seen.kind == "fine" and _MODERATE[0] <= seen.level < _MODERATE[1]
-        kind = "camera" if moderate else seen.kind
+        kind = "moderate" if moderate else seen.kind
         return self.clean(part, seen.map(part, self.select_network(part, kind).noise_floor), kind)
 
     def noise_of(self, pixels: np.ndarray, kind: str = "fine") -> np.ndarray:
