@@ -33,7 +33,7 @@ _WHOLE = 2_000_000  # pixels of a picture up to which `denoise_visible` uses the
 _CELL = 4  # pixels along each side that share a value of the noise map; of reduced pictures half as many
 _MODERATE = (3, 35)  # fine noise in 255ths of which convex filters take more than the network for even noise
 _SMALLEST = 96  # pixels along a side below which noise cannot be distinguished from detail
-_HIDDEN, _PLAIN = 1.2, 2.0  # noise in 255ths that does not show, and that is taken wholly
+_HIDDEN, _PLAIN = 1.5, 2.0  # noise in 255ths that does not show, and that is taken wholly
 
 
 class Denoiser(ImagePipeline[DenoiseSettings]):
@@ -242,7 +242,7 @@ class Denoiser(ImagePipeline[DenoiseSettings]):
         """`denoise_enhanced`, as far as the noise is visible, at a bounded cost.
 
         The share that is removed rises from 0 to 1 as the noise after the curve (root mean square of its map) rises
-        from 1.2 to 2 of 255. Of a picture above two megapixels, the network sees one that is reduced by 2, 4, ... along
+        from 1.5 to 2 of 255. Of a picture above two megapixels, the network sees one that is reduced by 2, 4, ... along
         each side, and finer noise is taken by `shrink_noise`.
 
         Args:
