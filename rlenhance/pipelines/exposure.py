@@ -10,6 +10,7 @@ import numpy as np
 
 from rlenhance.core import ArrayAction
 from rlenhance.core.pixels import to_planes
+from rlenhance.pipelines.tone_order import keep_order
 
 _SIDE = 128  # pixels along a side on which a named exposure is measured, at least
 _TRIES, _MET = 4, 0.005  # episodes until it is met; the brightness that is near enough
@@ -34,7 +35,7 @@ def decide_exposed(network: Any, small: np.ndarray, sample: np.ndarray,
         sample: see `sample_of`.
         preference: the user's, name -> value.
     """
-    actions: Sequence[ArrayAction] = network.decide(small, preference=preference)
+    actions = keep_order(network.formula, network.decide(small, preference=preference))
     level = (preference or {}).get("exposure_level")
     if level is None:
         return actions
@@ -49,5 +50,6 @@ def decide_exposed(network: Any, small: np.ndarray, sample: np.ndarray,
         if missed < _MET or further == asked:
             break
         asked = further
-        actions = network.decide(small, preference={**(preference or {}), "exposure_level": asked})
+        actions = keep_order(network.formula,
+                             network.decide(small, preference={**(preference or {}), "exposure_level": asked}))
     return best
