@@ -25,7 +25,7 @@ def _ramp(edits, actions):
 
 @pytest.mark.parametrize("gain", [0.0, 0.25])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_grey_ramp_rises_after_any_actions(gain, seed):
+def test_a_grey_ramp_rises_where_light_bands_were_darkened(gain, seed):
     edits = BilateralEdits(gain=gain)
     actions = _actions(edits, seed)
     before, after = _ramp(edits, actions), _ramp(edits, keep_order(edits, actions))
